@@ -1,0 +1,36 @@
+# Each target makes .venv and installs what it needs; a second run finds it there. PYTHON=... chooses the interpreter.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: demo test check format clean
+.DEFAULT_GOAL := test
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+		{ echo "Python 3.11 or later is needed: install it, or name it with make PYTHON=..." >&2; exit 69; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || \
+		{ echo "python3 -m venv failed: on Debian, apt install python3-venv" >&2; exit 69; }
+	@echo "installing into .venv" >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' >&2
+	@touch $@
+
+demo: .venv/.installed
+	@$(BIN)/pganalytics demo $(ARGS)
+
+test: .venv/.installed
+	$(BIN)/pytest $(ARGS)
+
+check: .venv/.installed
+	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: .venv/.installed
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

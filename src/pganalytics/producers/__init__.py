@@ -1,0 +1,1 @@
+"""Collectors: read, diff, spool, send."""

@@ -1,0 +1,1 @@
+"""Settings, logging, errors, and the lifecycle of threads and signals."""

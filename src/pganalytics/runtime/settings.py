@@ -1,0 +1,153 @@
+"""The settings: every key documented, bounded and used. Resolved once, by `settings_file.load_settings`."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]{0,199}$")]
+
+
+class Section(BaseModel):
+    """A table of the settings file; unknown keys are refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Server(Section):
+    """How to reach one PostgreSQL server. At most one of the three password keys."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Host name or address.")
+    port: Port = Field(5432, description="Port.")
+    dbname: str = Field("postgres", min_length=1, description="Database to connect to.")
+    user: str = Field("pganalytics", min_length=1, description="Role to log in as.")
+    password: SecretStr | None = Field(None, description="Password; better a password_file.")
+    password_file: Path | None = Field(None, description="File whose first line is the password; read at each connect.")
+    password_command: list[str] | None = Field(
+        None, min_length=1, description="Command that prints the password on its first line; run at each connect."
+    )
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
+        "prefer", description="As in libpq. Use verify-full across networks that you do not own."
+    )
+    sslrootcert: Path | None = Field(None, description="File with the certificates of trusted authorities.")
+
+    @model_validator(mode="after")
+    def _one_password(self) -> "Server":
+        given = [key for key in ("password", "password_file", "password_command") if getattr(self, key) is not None]
+        if len(given) > 1:
+            raise ValueError(f"only one of {', '.join(given)} can be given")
+        return self
+
+
+class Target(Server):
+    """One PostgreSQL server to watch."""
+
+    name: Name | None = Field(None, description="Id of its collector, unique in the fleet; default <host>:<port>.")
+    pool_max: int = Field(2, ge=1, le=10, description="Most connections at once to one database of it.")
+
+
+class Kafka(Section):
+    """The broker, and the installation's topics in it."""
+
+    bootstrap: str = Field("127.0.0.1:9092", min_length=1, description="host:port[,host:port...] of the brokers.")
+    prefix: str = Field(
+        "pganalytics", pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]{0,99}$", description="First part of every topic's name."
+    )
+    partitions: int = Field(12, ge=1, le=1000, description="Partitions of every keyed topic; fixed by `setup`.")
+    replication_factor: int = Field(3, ge=1, le=9, description="Replicas of every topic made by `setup`.")
+    min_insync_replicas: int = Field(2, ge=1, le=9, description="min.insync.replicas of every topic made by `setup`.")
+    development: bool = Field(
+        False,
+        description="Accept fewer than 3 replicas or fewer than 2 in sync: one broker's disk is then all there is.",
+    )
+    timeout_s: float = Field(10, ge=1, le=120, description="How long a command waits for an answer of the broker.")
+    options: dict[str, str | int | float | bool] = Field(
+        default_factory=dict, description="Passed on to every librdkafka client, for example security.protocol."
+    )
+
+
+class MetricSettings(Section):
+    """Overrides for one metric; what is absent is as its .avsc says."""
+
+    enabled: bool = Field(True, description="Whether to collect it.")
+    interval_s: float | None = Field(None, ge=0.5, le=604800, description="Seconds between readings.")
+    timeout_s: float | None = Field(None, ge=0.1, le=3600, description="statement_timeout of its queries.")
+    limit: int | None = Field(None, ge=100, le=10000, description="Rows in detail, for a metric that ranks its rows.")
+
+
+class Collect(Section):
+    """The agent: one `pganalytics collect` process."""
+
+    state_dir: Path = Field(Path("pganalytics-state"), description="Folder of the spool; one agent at a time.")
+    workers: int = Field(8, ge=1, le=64, description="Threads that read targets.")
+    connections: int = Field(200, ge=1, le=10000, description="Most connections to all targets together.")
+    connect_timeout_s: float = Field(5, ge=1, le=60, description="How long a connection attempt may take.")
+    retry_max_s: float = Field(60, ge=1, le=3600, description="Longest back-off of a target that fails.")
+    stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+    spool_limit_bytes: int = Field(
+        1 << 30, ge=1 << 20, le=1 << 44, description="Size of the spool above which readings are held back."
+    )
+
+
+class Quota(Section):
+    """What one collector may send; more is deferred. Critical records always pass and count as debt."""
+
+    records_per_s: float = Field(10, gt=0, le=1e6, description="Records per second.")
+    rows_per_s: float = Field(2000, gt=0, le=1e9, description="Rows per second.")
+    bytes_per_s: float = Field(200_000, gt=0, le=1e10, description="Bytes of bodies per second.")
+    burst_s: float = Field(120, ge=1, le=86400, description="Seconds of quota that may be saved up.")
+
+
+class Streams(Section):
+    """The stream processors."""
+
+    quota: Quota = Field(default_factory=Quota, description="Quota of each collector.")
+    batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
+    poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
+    session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")
+    stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+
+
+class Sink(Section):
+    """The writer of the store."""
+
+    batch_records: int = Field(1000, ge=1, le=20000, description="Most records of one transaction.")
+    batch_wait_s: float = Field(0.2, ge=0.01, le=10, description="How long a batch may wait for more records.")
+    partitions_ahead_days: int = Field(3, ge=1, le=30, description="Daily partitions made in advance.")
+    retry_max_s: float = Field(10, ge=0.5, le=600, description="Longest back-off when the store does not answer.")
+    session_timeout_s: float = Field(10, ge=6, le=300, description="After how long a dead sink's partitions move.")
+    stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+
+
+class Log(Section):
+    """What goes to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least level shown.")
+    format: Literal["text", "json"] = Field("text", description="Lines for people or for programs.")
+
+
+class Settings(BaseSettings):
+    """All settings of an installation; each service reads its own sections."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="PGANALYTICS_", env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    kafka: Kafka = Field(default_factory=Kafka, description="The broker.")
+    store: Server = Field(
+        default_factory=lambda: Server(dbname="pganalytics"),
+        description="The analytics store (PostgreSQL 14 or later).",
+    )
+    collect: Collect = Field(default_factory=Collect, description="The agent.")
+    metrics: dict[str, MetricSettings] = Field(default_factory=dict, description="Overrides by metric.")
+    targets: list[Target] = Field(default_factory=list, description="The servers to watch.")
+    streams: Streams = Field(default_factory=Streams, description="The stream processors.")
+    sink: Sink = Field(default_factory=Sink, description="The writer of the store.")
+    log: Log = Field(default_factory=Log, description="Logging.")
+
+    @field_validator("store", mode="before")
+    @classmethod
+    def _store_database(cls, value: Any) -> Any:
+        return {"dbname": "pganalytics", **value} if isinstance(value, dict) else value

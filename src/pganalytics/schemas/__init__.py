@@ -1,0 +1,1 @@
+"""The contract: record schemas, codec, headers, identity, topics. No I/O, no logging, no clients."""

@@ -1,0 +1,1 @@
+"""The sink: batches, ledger and rows in one transaction of the store."""

@@ -1,0 +1,1 @@
+"""Stream processors: quota, lanes and gap hints, decided on headers alone."""

@@ -1,0 +1,87 @@
+"""Fixtures shared by all tests that need real servers: one broker and two PostgreSQL servers per run, nothing shared inside.
+
+Each test has topics under a prefix of its own and databases of its own. Nothing is skipped when a server cannot start.
+"""
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pganalytics.embedded.binaries import choose_postgres
+from pganalytics.embedded.kafka import KafkaBroker
+from pganalytics.embedded.postgres import PostgresServer
+from pganalytics.runtime.kafka import make_topics
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.topics import Topics
+
+PARTITIONS = 4
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """The run's broker. A test that kills or stops a broker starts its own."""
+    with KafkaBroker.start(tmp_path_factory.mktemp("kafka")) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """The run's first PostgreSQL server. A test that kills or stops one starts its own."""
+    with PostgresServer.start(tmp_path_factory.mktemp("postgres"), binaries=choose_postgres(2)[0]) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A server of another major version than `postgres`."""
+    with PostgresServer.start(tmp_path_factory.mktemp("other"), binaries=choose_postgres(2)[1]) as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: PostgresServer) -> str:
+    """The name of a new, empty database in `postgres`."""
+    return new_database(postgres)
+
+
+def new_database(server: PostgresServer) -> str:
+    """Make an empty database; its name."""
+    name = f"test_{secrets.token_hex(6)}"
+    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    return name
+
+
+@pytest.fixture
+def settings(kafka: KafkaBroker, postgres: PostgresServer, database: str, tmp_path: Path) -> Settings:
+    """Settings of a fresh installation whose topics exist: own prefix, own store (not set up), own folder, no targets."""
+    made = settings_for(kafka, postgres, database, tmp_path)
+    make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
+    return made
+
+
+def settings_for(kafka: KafkaBroker, store: PostgresServer, database: str, folder: Path) -> Settings:
+    """Settings as a user would write them for these servers."""
+    return Settings.model_validate(
+        {
+            "kafka": {
+                "bootstrap": kafka.bootstrap,
+                "prefix": f"t{secrets.token_hex(6)}",
+                "partitions": PARTITIONS,
+                "replication_factor": 1,
+                "min_insync_replicas": 1,
+                "development": True,
+            },
+            "store": {
+                "host": store.host,
+                "port": store.port,
+                "user": store.user,
+                "dbname": database,
+                "password_file": store.password_file,
+            },
+            "collect": {"state_dir": folder / "state"},
+        }
+    )
