@@ -1,0 +1,90 @@
+"""A compacted topic of one partition, read whole: to its end, by a plain consumer that is in no group and commits nothing."""
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.kafka import client_config
+from pganalytics.runtime.settings import Kafka
+
+POLL_S = 0.2
+
+
+class CompactedReader:
+    """The newest value of every key. It remembers its position, so each read costs only what is new. For one thread.
+
+    A topic that is shorter than the position was made anew: it is read from its start, and what it held before is forgotten.
+    """
+
+    def __init__(self, kafka: Kafka, topic: str, *, name: str) -> None:
+        self.topic = topic
+        self._consumer = Consumer(
+            client_config(
+                kafka,
+                name=name,
+                group_id=f"{kafka.prefix}.{name}.reader",  # librdkafka wants one; it is never joined
+                enable_auto_commit=False,
+                enable_auto_offset_store=False,
+                enable_partition_eof=True,
+                auto_offset_reset="earliest",
+            )
+        )
+        self._next = -1
+        self._values: dict[bytes, bytes] = {}
+
+    def read_to_end(self, timeout_s: float) -> Mapping[bytes, bytes]:
+        """All keys and values up to the end that the topic has when this is called; raises Unreachable.
+
+        A key that was deleted (null value) is absent.
+        """
+        deadline = time.monotonic() + timeout_s
+        start, end = self._bounds(timeout_s)
+        if self._next < start or self._next > end:
+            self._values.clear()
+            self._next = start
+            self._consumer.assign([TopicPartition(self.topic, 0, start)])
+        while self._next < end:
+            if time.monotonic() > deadline:
+                raise Unreachable(f"topic {self.topic}: its end was not reached within {timeout_s:g} s")
+            message = self._consumer.poll(POLL_S)
+            if message is not None:
+                self._take(message)
+        return dict(self._values)
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _bounds(self, timeout_s: float) -> tuple[int, int]:
+        try:
+            bounds = self._consumer.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=timeout_s)
+        except KafkaException as error:
+            raise Unreachable(f"topic {self.topic}: its end cannot be asked: {error.args[0].str()}") from error
+        if bounds is None:
+            raise Unreachable(f"topic {self.topic}: no answer within {timeout_s:g} s")
+        return bounds[0], bounds[1]
+
+    def _take(self, message: Message) -> None:
+        error = message.error()
+        if error is None:
+            key, value = message.key(), message.value()
+            if isinstance(key, bytes):
+                if value is None:
+                    self._values.pop(key, None)
+                else:
+                    self._values[key] = value
+            self._next = int(message.offset() or 0) + 1
+        elif error.code() == KafkaError._PARTITION_EOF:
+            self._next = max(self._next, int(message.offset() or 0))  # compaction may have removed the last offsets
+        elif error.fatal():
+            raise KafkaException(error)
