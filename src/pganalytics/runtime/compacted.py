@@ -12,6 +12,7 @@ from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Kafka
 
 POLL_S = 0.2
+RETRY_S = 0.1
 
 
 class CompactedReader:
@@ -42,7 +43,7 @@ class CompactedReader:
         A key that was deleted (null value) is absent.
         """
         deadline = time.monotonic() + timeout_s
-        start, end = self._bounds(timeout_s)
+        start, end = self._bounds(deadline)
         if self._next < start or self._next > end:
             self._values.clear()
             self._next = start
@@ -65,14 +66,20 @@ class CompactedReader:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _bounds(self, timeout_s: float) -> tuple[int, int]:
-        try:
-            bounds = self._consumer.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=timeout_s)
-        except KafkaException as error:
-            raise Unreachable(f"topic {self.topic}: its end cannot be asked: {error.args[0].str()}") from error
-        if bounds is None:
-            raise Unreachable(f"topic {self.topic}: no answer within {timeout_s:g} s")
-        return bounds[0], bounds[1]
+    def _bounds(self, deadline: float) -> tuple[int, int]:
+        """Start and end of the log. A topic that was made a moment ago is not known to every broker yet: asked again."""
+        while True:
+            left_s = max(0.1, deadline - time.monotonic())
+            try:
+                bounds = self._consumer.get_watermark_offsets(TopicPartition(self.topic, 0), timeout=left_s)
+                reason = "no answer"
+            except KafkaException as error:
+                bounds, reason = None, error.args[0].str()
+            if bounds is not None:
+                return bounds[0], bounds[1]
+            if time.monotonic() >= deadline:
+                raise Unreachable(f"topic {self.topic}: its end cannot be asked: {reason}")
+            time.sleep(RETRY_S)
 
     def _take(self, message: Message) -> None:
         error = message.error()

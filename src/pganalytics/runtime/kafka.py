@@ -1,6 +1,7 @@
 """Settings of Kafka clients, and the reading and making of topics. Knows no topic's name."""
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -15,9 +16,14 @@ logger = logging.getLogger(__name__)
 
 OURS = frozenset(
     "bootstrap.servers acks enable.idempotence partitioner enable.auto.commit enable.auto.offset.store isolation.level "
-    "auto.offset.reset group.id allow.auto.create.topics message.max.bytes".split()
+    "auto.offset.reset group.id allow.auto.create.topics message.max.bytes message.timeout.ms client.id "
+    "request.required.acks delivery.timeout.ms metadata.broker.list".split()
 )
-"""Client options that correctness depends on: [kafka.options] may not set them."""
+"""Client options that correctness depends on: [kafka.options] may not set them. It may replace all others that we set."""
+UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
+"""While a broker is away a client reports these in turn, every other second: one trouble, told once."""
+QUIET_S = 60.0
+"""A client never says that it is well again; after so long without an error the next one is news."""
 
 
 class WantedTopic(Protocol):
@@ -37,22 +43,27 @@ class WantedTopic(Protocol):
 
 
 def client_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any]:
-    """librdkafka settings: the operator's options, then ours. `name` says in log lines which client speaks.
+    """librdkafka settings: ours, the operator's in their place where there are any. `name` says in log lines who speaks.
 
     Keyword names have underscores for dots. Raises SettingsError when an option would break a guarantee.
     """
     if clash := sorted(OURS & {option.lower() for option in kafka.options}):
         raise SettingsError(*(f"kafka.options: {option} is fixed by pganalytics; remove it" for option in clash))
     news = OnChange()
+    last = float("-inf")
 
     def on_error(error: KafkaError) -> None:
-        if news.is_news("client", error.name()):
+        nonlocal last
+        now = time.monotonic()
+        if now - last > QUIET_S:
+            news.forget("client")
+        last = now
+        if news.is_news("client", "unreachable" if error.code() in UNREACHABLE else error.name()):
             logger.warning("kafka client", extra={"client": name, "error": error.name(), "reason": error.str()})
 
-    config: dict[str, Any] = {"log_level": 2, "error_cb": on_error, "reconnect.backoff.max.ms": 2000, **kafka.options}
-    config |= {"bootstrap.servers": kafka.bootstrap, "client.id": f"{kafka.prefix}-{name}"}
-    config |= {option.replace("_", "."): value for option, value in ours.items()}
-    return config
+    config: dict[str, Any] = {"log_level": 2, "reconnect.backoff.max.ms": 2000}
+    config |= {option.replace("_", "."): value for option, value in ours.items()} | kafka.options
+    return config | {"bootstrap.servers": kafka.bootstrap, "client.id": f"{kafka.prefix}-{name}", "error_cb": on_error}
 
 
 def producer_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any]:

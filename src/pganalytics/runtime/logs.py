@@ -19,6 +19,7 @@ def set_up_logging(*, level: str, as_json: bool, stream: TextIO | None = None) -
     root.setLevel(level.upper())
     for chatty in ("aiokafka", "faust", "mode", "asyncio"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, root.level))
+    logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # what it warns of at each attempt is raised too, and told on change
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:

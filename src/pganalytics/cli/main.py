@@ -1,0 +1,42 @@
+"""The console script `pganalytics`."""
+
+import typer
+
+from pganalytics import __version__
+from pganalytics.cli import audit, config, services, setup
+from pganalytics.cli.demo import command as demo
+from pganalytics.cli.shell import guarded
+
+COMMANDS = (
+    ("demo", demo.run, "Run the whole pipeline on this machine, against real servers, and prove that nothing is missing."),
+    ("setup", setup.run, "Make topics and store, or mend what is missing."),
+    ("collect", services.collect, "Read the targets and send their records: the agent."),
+    ("streams", services.streams, "Run the stream processors: quotas, lanes, gaps."),
+    ("sink", services.sink, "Write admitted records into the store."),
+    ("audit", audit.run, "Prove that nothing is missing, or say what is."),
+    ("version", lambda: print(f"pganalytics {__version__}"), "Print the version."),
+)
+
+
+def build_app() -> typer.Typer:
+    """All commands."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        help="Fleet-wide PostgreSQL monitoring over Kafka that accounts for every record.",
+        epilog="Exit codes: 0 well, 1 found a problem, 2 usage or settings, 69 something needed is unreachable, 70 crash.",
+    )
+    for name, function, about in COMMANDS:
+        app.command(name, help=about)(guarded(function))
+    group = typer.Typer(no_args_is_help=True, help="The settings.")
+    group.command("show", help="Print the settings as they are resolved from file, environment and defaults.")(
+        guarded(config.show)
+    )
+    app.add_typer(group, name="config")
+    return app
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    build_app()()

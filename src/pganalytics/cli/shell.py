@@ -1,0 +1,75 @@
+"""What all commands share: options, errors as one line and an exit code, logging."""
+
+import functools
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pganalytics.embedded.errors import EmbeddedError
+from pganalytics.runtime.errors import PgAnalyticsError
+from pganalytics.runtime.logs import set_up_logging
+from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_file import load_settings
+
+USAGE, UNREACHABLE, CRASH, INTERRUPTED = 2, 69, 70, 130
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings file (TOML); default: $PGANALYTICS_CONFIG.", show_default=False)
+]
+VerboseOption = Annotated[bool, typer.Option("--verbose", "-v", help="Log more, and show tracebacks of errors.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+
+
+def say(line: str) -> None:
+    """One line to standard error: progress and problems."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """Turn errors into lines on standard error and exit codes; the traceback is shown with -v."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except PgAnalyticsError as error:
+            code = fail(error, error.exit_code, verbose=kwargs.get("verbose", False))
+        except EmbeddedError as error:
+            code = fail(error, UNREACHABLE, verbose=kwargs.get("verbose", False))
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = INTERRUPTED
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the last place that can say anything
+            unexpected = RuntimeError(f"crashed: {error!r}; please report it, with the output of the same command and -v")
+            unexpected.__cause__ = error
+            code = fail(unexpected, CRASH, verbose=kwargs.get("verbose", False))
+        else:
+            return
+        raise typer.Exit(code)
+
+    return run
+
+
+def fail(error: BaseException, code: int, *, verbose: bool) -> int:
+    """Print an error for people; the exit code."""
+    if verbose:
+        traceback.print_exception(error)
+    for line in str(error).splitlines() or [type(error).__name__]:
+        say(f"pganalytics: {line}")
+    return code
+
+
+def load(config: Path | None, *, verbose: bool) -> Settings:
+    """Resolved settings, with logging set up as they say."""
+    settings = load_settings(config)
+    set_up_logging(level="debug" if verbose else settings.log.level, as_json=settings.log.format == "json")
+    return settings

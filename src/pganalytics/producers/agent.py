@@ -1,0 +1,178 @@
+"""The agent: one `pganalytics collect` process. Builds the parts, starts their threads, ends them in order.
+
+Threads: scheduler, worker-N, heartbeats, sender, spool, and those of each connection pool.
+"""
+
+import logging
+import os
+import secrets
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+
+from confluent_kafka import KafkaException, Producer
+
+from pganalytics.producers.answers import Questions
+from pganalytics.producers.beats import Beats, agent_id
+from pganalytics.producers.catalogue import load_catalogue
+from pganalytics.producers.collectors import Job, resolve_jobs
+from pganalytics.producers.dispatch import Dispatch
+from pganalytics.producers.epochs import EpochEnded
+from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.pauses import Pauses
+from pganalytics.producers.pools import Pools
+from pganalytics.producers.runner import Runner
+from pganalytics.producers.sender import Sender
+from pganalytics.producers.spool import Spool
+from pganalytics.producers.target_state import TargetState
+from pganalytics.producers.workers import Workers
+from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
+from pganalytics.runtime.kafka import producer_config, topic_problems
+from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.headers import HEARTBEAT
+from pganalytics.schemas.identity import make_epoch
+from pganalytics.schemas.metric import builtin_schemas
+from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
+
+logger = logging.getLogger(__name__)
+MESSAGE_TIMEOUT_MS = 60_000
+NOT_CONFIGURED = "not_configured"
+
+
+def run(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Collect until the lifecycle stops and everything is down. Raises SettingsError, Unreachable, Crash."""
+    jobs = resolve_jobs(settings, builtin_schemas(), socket.gethostname())
+    topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+    producer = _producer(settings)
+    spool = Spool.open(settings.collect.state_dir, limit_bytes=settings.collect.spool_limit_bytes, spawn=lifecycle.spawn)
+    try:
+        if problems := topic_problems(settings.kafka, topics.table()):
+            raise Unreachable("\n".join(problems))
+        agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer))
+        agent.start()
+        lifecycle.wait()
+        agent.stop()
+    except SpoolClosed as error:
+        raise Crash(lifecycle.reason or str(error)) from (lifecycle.failure or error)
+    finally:
+        spool.close()
+    if isinstance(lifecycle.failure, PgAnalyticsError):
+        raise lifecycle.failure
+    if lifecycle.failure is not None:
+        raise Crash(lifecycle.reason) from lifecycle.failure
+
+
+def _producer(settings: Settings) -> Producer:
+    sizes = {"message_max_bytes": MAX_MESSAGE_BYTES, "message_timeout_ms": MESSAGE_TIMEOUT_MS}
+    try:
+        return Producer(producer_config(settings.kafka, name="collect", **sizes))
+    except KafkaException as error:
+        raise SettingsError(f"kafka: the client refuses its settings: {error.args[0].str()}") from error
+
+
+@dataclass(slots=True)
+class Agent:
+    """The parts that have threads. `epochs`: the own epoch of each collector; `stop_at` as in `StopClock`."""
+
+    settings: Settings
+    lifecycle: Lifecycle
+    spool: Spool
+    pools: Pools
+    sender: Sender
+    dispatch: Dispatch
+    beats: Beats
+    epochs: dict[str, int]
+    interval_s: float
+    threads: dict[str, threading.Thread] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start all threads."""
+        self.threads["sender"] = self.lifecycle.spawn("sender", self.sender.run)
+        self.threads["heartbeats"] = self.lifecycle.spawn("heartbeats", lambda: self.beats.run(self.lifecycle, self.interval_s))
+        self.dispatch.start(self.lifecycle)
+        facts = {"collectors": len(self.epochs), "workers": self.settings.collect.workers, "spool_records": self.spool.usage[0]}
+        logger.info("collecting", extra=facts)
+
+    def stop(self) -> None:
+        """End in order, all before one deadline: readings, what they spooled, final heartbeats, the sender."""
+        ends_at = time.monotonic() + self.settings.collect.stop_timeout_s
+        logger.info("stopping", extra={"reason": self.lifecycle.reason})
+        if self.lifecycle.failure is None:
+            self._finish(ends_at)
+        self.sender.finish()
+        self._join("sender", ends_at)
+        self.pools.close()
+        self.spool.close(max(1.0, ends_at - time.monotonic()))
+        if late := self.lifecycle.join_all(ends_at):
+            logger.warning("threads did not end in time", extra={"threads": ",".join(late)})
+
+    def _finish(self, ends_at: float) -> None:
+        """Send what is spooled, then say of each collector that nothing will follow. What Kafka does not take in time stays."""
+        half = ends_at - self.settings.collect.stop_timeout_s / 2
+        self.dispatch.join(half)
+        self._join("heartbeats", half)
+        own = set(self.epochs.items())
+        self._until_sent(own, half)
+        for collector, epoch in own - self.spool.unsent_epochs():
+            self._last_beat(collector, epoch)
+        self._until_sent(own, ends_at - 1.0)
+
+    def _join(self, name: str, deadline: float) -> None:
+        """Whoever uses the spool ends before it is closed."""
+        self.threads[name].join(max(0.0, deadline - time.monotonic()))
+
+    def _last_beat(self, collector: str, epoch: int) -> None:
+        try:
+            self.beats.make(collector, ending=True).result()
+        except (EpochEnded, Refused):
+            logger.info("no final heartbeat", extra={"collector": collector, "epoch": epoch})
+
+    def _until_sent(self, own: set[tuple[str, int]], deadline: float) -> None:
+        while own & self.spool.unsent_epochs() and time.monotonic() < deadline and self.lifecycle.failure is None:
+            time.sleep(0.05)
+
+
+def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender) -> Agent:
+    """Put the parts together and begin an epoch for each collector, also for those that only the spool knows."""
+    collect = settings.collect
+    named = {job.key.collector for job in jobs}
+    leftover = frozenset(spool.collectors()) - named
+    states = {one: TargetState() for one in named} | {one: TargetState(NOT_CONFIGURED) for one in leftover}
+    epochs = {one: make_epoch(time.time_ns() // 1000, secrets.randbits(10)) for one in states}
+    spool.keep_baselines_of(named)
+    for collector, epoch in epochs.items():
+        spool.start_epoch(collector, epoch)
+    pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
+    catalogue = load_catalogue({job.key.metric for job in jobs})
+    runner = Runner(Questions(pools, catalogue), spool, epochs, states)
+    heartbeat = next(job for job in jobs if job.key.metric == HEARTBEAT)
+    return Agent(
+        settings=settings,
+        lifecycle=lifecycle,
+        spool=spool,
+        pools=pools,
+        sender=sender,
+        dispatch=Dispatch(jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner.run, states),
+        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover),
+        epochs=epochs,
+        interval_s=heartbeat.interval_s,
+    )
+
+
+class StopClock:
+    """When running queries are given up: some time after the stop was asked for."""
+
+    def __init__(self, lifecycle: Lifecycle, grace_s: float) -> None:
+        self._lifecycle = lifecycle
+        self._grace_s = grace_s
+        self._stop_at: float | None = None
+
+    def stop_at(self) -> float:
+        """time.monotonic seconds; infinite while nobody stops."""
+        if not self._lifecycle.stopping:
+            return float("inf")
+        if self._stop_at is None:
+            self._stop_at = time.monotonic() + self._grace_s
+        return self._stop_at

@@ -1,0 +1,180 @@
+"""The queries: `queries/<metric>/<variant>.sql`, each of which runs in psql unchanged.
+
+Comment lines `-- name: value` at the top say what a query costs and needs; `-- context` and `-- rows` begin its two statements
+(the first is optional and gives one row about the server). A variant fits when the server, and the extension where one is
+named, are at least of its versions; the greatest that fits is taken. The extension's version decides, not the server's: an
+old extension can live on a new server.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from importlib.resources.abc import Traversable
+
+from psycopg import sql
+
+from pganalytics.producers.results import Unavailable
+from pganalytics.runtime.errors import Crash
+
+Version = tuple[int, ...]
+_LINE = re.compile(r"-- (scope|interval|timeout|privilege|server|extension): (.+)")
+_SCHEMA_VARIABLE = ':"schema"'
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """An extension as it is installed in the connected database. `usable`: whether the role may look into its schema."""
+
+    version: Version
+    schema: str
+    usable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFacts:
+    """What decides about variants; of one connection. `extensions` is None where they were not looked at."""
+
+    server: Version
+    dbname: str
+    role: str
+    reads_all_stats: bool
+    extensions: Mapping[str, Extension] | None
+
+    @property
+    def installed(self) -> Mapping[str, Extension]:
+        """The extensions that are known of."""
+        return self.extensions or {}
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One .sql file. `context` and `rows` are statements; `extension` is (name, least version)."""
+
+    metric: str
+    name: str
+    scope: str
+    interval: str
+    timeout: str
+    privilege: str
+    server: Version
+    extension: tuple[str, Version] | None
+    context: str | None
+    rows: str
+
+    def statements(self, facts: ServerFacts) -> tuple[str | None, str]:
+        """Context and rows as they are sent: marked as ours, and the extension's schema put in."""
+        mark = f"/* pganalytics:{self.metric} */ "
+        texts = (mark + text if text is not None else None for text in (self.context, self.rows))
+        if self.extension is None:
+            context, rows = texts
+        else:
+            schema = sql.Identifier(facts.installed[self.extension[0]].schema).as_string(None)
+            context, rows = (text and text.replace(_SCHEMA_VARIABLE, schema) for text in texts)
+        return context, rows or ""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All variants by metric."""
+
+    variants: Mapping[str, tuple[Variant, ...]]
+
+    def needs_extension(self, metric: str) -> bool:
+        """Whether a query of this metric reads an extension."""
+        return any(one.extension is not None for one in self.variants[metric])
+
+    def choose(self, metric: str, facts: ServerFacts) -> Variant | Unavailable:
+        """The greatest variant that fits, or why there is none and what to do."""
+        variants = self.variants[metric]
+        for_server = [one for one in variants if one.server <= facts.server or one.extension is not None]
+        if not for_server:
+            oldest = min(variants, key=lambda one: one.server)
+            return Unavailable(
+                f"server version {_text(facts.server)} is too old", f"upgrade the server to {_text(oldest.server)} or later"
+            )
+        fitting = [one for one in for_server if _extension_fits(one, facts)]
+        if not fitting:
+            return _missing_extension(for_server, facts)
+        role = sql.Identifier(facts.role).as_string(None)
+        best = max(fitting, key=lambda one: (one.extension or ("", ()), one.server))
+        if best.privilege.startswith("pg_read_all_stats") and not facts.reads_all_stats:
+            return Unavailable(f"role {facts.role} may not read all statistics", f"GRANT pg_monitor TO {role}")
+        if best.extension is not None and not facts.installed[best.extension[0]].usable:
+            where = facts.installed[best.extension[0]].schema
+            schema = sql.Identifier(where).as_string(None)
+            return Unavailable(
+                f"role {facts.role} may not use schema {where} of database {facts.dbname}",
+                f"in database {facts.dbname}: GRANT USAGE ON SCHEMA {schema} TO {role}",
+            )
+        return best
+
+
+def load_catalogue(metrics: Iterable[str], folder: Traversable | None = None) -> Catalogue:
+    """Read the queries of these metrics, from the package unless a folder is given."""
+    folder = folder or resources.files("pganalytics.producers").joinpath("queries")
+    found = {}
+    for metric in metrics:
+        entries = [entry for entry in folder.joinpath(metric).iterdir() if entry.name.endswith(".sql")]
+        parsed = (parse_variant(metric, entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8")) for entry in entries)
+        found[metric] = tuple(sorted(parsed, key=lambda one: version_of(one.name)))
+    return Catalogue(found)
+
+
+def parse_variant(metric: str, name: str, text: str) -> Variant:
+    """Read one file; a header that lacks a line is a mistake of ours."""
+    head: dict[str, str] = {}
+    sections: dict[str, list[str]] = {}
+    section: list[str] | None = None
+    for line in text.splitlines():
+        if line in ("-- context", "-- rows"):
+            section = sections.setdefault(line.removeprefix("-- "), [])
+        elif section is not None:
+            section.append(line)
+        elif match := _LINE.fullmatch(line):
+            head[match[1]] = match[2]
+    if missing := {"scope", "interval", "timeout", "privilege", "server"} - set(head) or {"rows"} - set(sections):
+        raise Crash(f"query {metric}/{name}.sql: no {', '.join(sorted(missing))}")
+    extension = head["extension"].split() if "extension" in head else None
+    statements = {part: "\n".join(lines).strip().removesuffix(";") for part, lines in sections.items()}
+    return Variant(
+        metric=metric,
+        name=name,
+        scope=head["scope"],
+        interval=head["interval"],
+        timeout=head["timeout"],
+        privilege=head["privilege"],
+        server=version_of(head["server"]),
+        extension=(extension[0], version_of(extension[1])) if extension else None,
+        context=statements.get("context"),
+        rows=statements["rows"],
+    )
+
+
+def version_of(text: str) -> Version:
+    """1.10 is later than 1.9; what is no number ends the comparison."""
+    return tuple(int(part) for part in re.findall(r"\d+", text))
+
+
+def _extension_fits(variant: Variant, facts: ServerFacts) -> bool:
+    if variant.extension is None:
+        return True
+    name, least = variant.extension
+    return name in facts.installed and facts.installed[name].version >= least
+
+
+def _missing_extension(variants: Iterable[Variant], facts: ServerFacts) -> Unavailable:
+    name, least = min(one.extension for one in variants if one.extension is not None)
+    quoted = name if name.isidentifier() else sql.Identifier(name).as_string(None)
+    if name in facts.installed:
+        return Unavailable(
+            f"extension {name} is older than {_text(least)} in database {facts.dbname}", f"ALTER EXTENSION {quoted} UPDATE"
+        )
+    return Unavailable(
+        f"extension {name} is not installed in database {facts.dbname}",
+        f"in database {facts.dbname}: CREATE EXTENSION {quoted}; it also must be in shared_preload_libraries",
+    )
+
+
+def _text(version: Version) -> str:
+    return ".".join(str(part) for part in version)

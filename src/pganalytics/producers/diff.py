@@ -1,0 +1,128 @@
+"""From two readings to what happened between them. Pure.
+
+The sum of all deltas of a key equals the movement of its counter, however often the counter began anew in between, as far as
+PostgreSQL's own marks tell. The rules, in this order:
+
+- another server (system identifier), or statistics older than the baseline that are not the baseline's: the reading is a new
+  baseline and nothing is emitted;
+- statistics that began after the baseline was read: every row counts from zero, its delta is its whole value;
+- a row that the baseline does not have was made in between, since every reading sees all rows: its whole value;
+- a row that says it began after the baseline was read, or of which an integer counter went back: its whole value;
+- otherwise the difference.
+
+A counter that could not be read keeps the baseline's value, so a later delta covers it. Doubles take no part in the search for
+resets: rounding can make them go back.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pganalytics.producers.reading import UNREADABLE, Context, Doubles, Key, Longs, Reading
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """The last reading that was durably spooled: its context, and the counters of each key."""
+
+    context: Context
+    index: Mapping[Key, int]
+    longs: Longs
+    doubles: Doubles
+    began_us: Longs
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Deltas of all rows of a reading, in its order. `changed`: indexes of the rows of which an integer counter moved.
+
+    `whole`: all counters began anew, for the `reason`. `rows_began`: single rows did.
+    """
+
+    since_us: int
+    longs: Longs
+    doubles: Doubles
+    changed: Longs
+    whole: bool
+    reason: str
+    rows_began: bool
+
+
+def first_baseline(reading: Reading) -> Baseline:
+    """The baseline that a reading is by itself."""
+    index = {key: row for row, key in enumerate(reading.keys)}
+    doubles = np.where(np.isfinite(reading.doubles), reading.doubles, 0.0)
+    return Baseline(reading.context, index, reading.longs, doubles, reading.began_us)
+
+
+def compare(baseline: Baseline | None, reading: Reading) -> tuple[Difference | None, Baseline]:
+    """What moved, and the next baseline; the difference is None when there is nothing to compare with."""
+    if baseline is None or _another_server(baseline.context, reading.context):
+        return None, first_baseline(reading)
+    rows = np.fromiter((baseline.index.get(key, -1) for key in reading.keys), dtype=np.int64, count=len(reading.keys))
+    known = rows >= 0
+    before, before_doubles = _rows_of(baseline.longs, rows, reading.longs), _rows_of(baseline.doubles, rows, reading.doubles)
+    before_began = _rows_of(baseline.began_us, rows, reading.began_us)
+    whole = _began_after(baseline.context, reading.context)
+
+    unreadable = reading.longs == UNREADABLE
+    now = np.where(unreadable & known[:, None], before, reading.longs)
+    now_doubles = np.where(np.isfinite(reading.doubles), reading.doubles, np.where(known[:, None], before_doubles, 0.0))
+    zero_before = np.where(before == UNREADABLE, 0, before)
+    went_back = ((now < zero_before) & ~unreadable).any(axis=1) & known
+    began = (reading.began_us != before_began) & (reading.began_us > baseline.context.server_time_us) & known
+    anew = ~known | went_back | began | whole
+
+    value = np.where(now == UNREADABLE, 0, now)
+    longs = np.where(anew[:, None], np.where(unreadable, 0, value), value - zero_before)
+    doubles = now_doubles - np.where(anew[:, None], 0.0, before_doubles)
+    difference = Difference(
+        since_us=min(baseline.context.collected_at_us, reading.context.collected_at_us),
+        longs=longs,
+        doubles=doubles,
+        changed=np.flatnonzero((longs != 0).any(axis=1)),
+        whole=whole,
+        reason=_reason(baseline.context, reading.context) if whole else "",
+        rows_began=bool((went_back | began).any()),
+    )
+    kept = np.where(unreadable & anew[:, None], UNREADABLE, now)
+    index = {key: row for row, key in enumerate(reading.keys)}
+    return difference, Baseline(reading.context, index, kept, now_doubles, reading.began_us)
+
+
+def scalar_delta(baseline: Context, now: Context, name: str, *, whole: bool) -> Any:
+    """Movement of a counter of which a record has one; None when it cannot be read."""
+    value, before = now.scalars.get(name), baseline.scalars.get(name)
+    if value is None:
+        return None
+    return value if whole or before is None or value < before else value - before
+
+
+def _another_server(before: Context, now: Context) -> bool:
+    if before.system_identifier != now.system_identifier:
+        return True
+    known = before.lineage_us is not None and now.lineage_us is not None
+    return known and before.lineage_us != now.lineage_us and not _began_after(before, now)
+
+
+def _began_after(before: Context, now: Context) -> bool:
+    return now.lineage_us is not None and now.lineage_us != before.lineage_us and now.lineage_us > before.server_time_us
+
+
+def _reason(before: Context, now: Context) -> str:
+    if before.postmaster_start_us != now.postmaster_start_us:
+        return "restart"
+    if now.crash_us is not None and now.crash_us > before.server_time_us:
+        return "crash"
+    return "stats_reset"
+
+
+def _rows_of(matrix: Any, rows: Longs, like: Any) -> Any:
+    """The baseline's rows in the reading's order; zeros where there is none."""
+    if not len(matrix):
+        return np.zeros_like(like)
+    taken = matrix[rows]
+    taken[rows < 0] = 0
+    return taken

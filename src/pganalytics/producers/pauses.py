@@ -1,0 +1,37 @@
+"""Who is left alone for a while after a failure. Pure: `now` (seconds) and the jitter are arguments.
+
+A failure of the target pauses all its jobs; a failure of one metric pauses that metric alone.
+"""
+
+from dataclasses import dataclass, field
+
+from pganalytics.producers.results import Failed, HeldBack, Outcome
+from pganalytics.producers.schedule import JobKey
+from pganalytics.runtime.backoff import Backoff
+
+
+@dataclass(slots=True)
+class Pauses:
+    """Back-off states by collector and by job; only those that failed last are here. Belongs to one thread."""
+
+    longest_s: float
+    _until: dict[str | JobKey, tuple[Backoff, float]] = field(default_factory=dict)
+
+    def may_try(self, key: JobKey, now: float) -> bool:
+        """Whether neither the job nor its target pauses."""
+        return all(now >= self._until[who][1] for who in (key, key.collector) if who in self._until)
+
+    def note(self, key: JobKey, outcome: Outcome, now: float, jitter: float) -> None:
+        """A job came to its end."""
+        if isinstance(outcome, HeldBack):
+            return
+        if isinstance(outcome, Failed):
+            who: str | JobKey = key.collector if outcome.of_target else key
+            before = self._until[who][0] if who in self._until else Backoff(first_s=1.0, most_s=self.longest_s)
+            after = before.failed()
+            self._until[who] = (after, now + after.delay_s(jitter))
+            if outcome.of_target:
+                return
+        else:
+            self._until.pop(key, None)
+        self._until.pop(key.collector, None)

@@ -1,0 +1,221 @@
+"""Connections: one psycopg_pool per (target, database), opened lazily, under one agent-wide budget.
+
+A pool makes its connections in a thread of its own and would try again by itself for minutes; here each job makes at most one
+attempt and gets that attempt's error, so a wrong password is tried once per reading and the back-off is ours (`_Door`).
+Over the budget the pool that was used longest ago and is idle is closed whole; where there is none the job waits.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import psycopg
+from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
+
+from pganalytics.producers.heartbeat import PoolNumbers
+from pganalytics.producers.session import DeadlinePassed, Session, Stopping, configure, connection_string
+from pganalytics.runtime.errors import SettingsError
+from pganalytics.runtime.settings import Target
+
+SLICE_S = 0.05
+MARGIN_S = 1.0
+PoolKey = tuple[str, str]
+
+
+class BudgetExhausted(Exception):
+    """No connection may be opened, and none was given back in time."""
+
+
+class CannotConnect(Exception):
+    """The attempt failed; `cause` is the driver's or the settings' error."""
+
+    def __init__(self, cause: Exception) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+class _Door:
+    """Lets a pool connect only while a job asks, once, and keeps the error for all jobs that ask."""
+
+    def __init__(self, target: Target, dbname: str, connect_timeout_s: float) -> None:
+        self.error: Exception | None = None
+        self._target = target
+        self._dbname = dbname
+        self._connect_timeout_s = connect_timeout_s
+        self._asking = 0
+        self._lock = threading.Lock()
+
+    def enter(self) -> None:
+        """A job asks."""
+        with self._lock:
+            self._asking += 1
+
+    def leave(self) -> None:
+        """It has its answer."""
+        with self._lock:
+            self._asking -= 1
+            if not self._asking:
+                self.error = None
+
+    def conninfo(self) -> str:
+        """Called by the pool for each attempt."""
+        if not self._asking or self.error is not None:
+            raise PermissionError("nobody asks, or the attempt has failed")
+        try:
+            return connection_string(self._target, self._dbname, self._connect_timeout_s)
+        except SettingsError as error:
+            self.error = error
+            raise
+
+    def connect(self, conninfo: str, **kwargs: Any) -> Session:
+        """In the place of a connection class."""
+        try:
+            session = Session.connect(conninfo, **kwargs)
+        except psycopg.Error as error:
+            self.error = error
+            raise
+        try:
+            configure(session)
+        except psycopg.Error as error:
+            self.error = error
+            session.close()
+            raise
+        return session
+
+
+@dataclass(slots=True)
+class _Held:
+    pool: ConnectionPool[Session]
+    door: _Door
+    target: Target
+    leased: int = 0
+    used_at: float = 0.0
+
+    @property
+    def cost(self) -> int:
+        """Connections that exist or may be opened for what is leased."""
+        return max(int(self.pool.get_stats().get("pool_size", 0)), self.leased)
+
+
+@dataclass(slots=True)
+class Pools:
+    """Any thread may lease. `stop_at` tells when waiting queries are given up (time.monotonic seconds)."""
+
+    budget: int
+    connect_timeout_s: float
+    stop_at: Callable[[], float]
+    _held: dict[PoolKey, _Held] = field(default_factory=dict)
+    _waiting: dict[str, int] = field(default_factory=dict)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+
+    @contextmanager
+    def lease(self, collector: str, target: Target, dbname: str) -> Iterator[Session]:
+        """A connection for one job; one that broke is thrown away. Raises CannotConnect, BudgetExhausted."""
+        key = (collector, dbname)
+        held = self._reserve(key, target, time.monotonic() + self.connect_timeout_s)
+        session = None
+        try:
+            session = self._get(held)
+            yield session
+        finally:
+            if session is not None:
+                session.used = True
+                session.deadline = time.monotonic() + MARGIN_S
+                held.pool.putconn(session)
+            with self._changed:
+                held.leased -= 1
+                held.used_at = time.monotonic()
+                self._changed.notify_all()
+
+    def drop(self, collector: str, dbname: str) -> None:
+        """Forget all connections of a pool: the server went away under them."""
+        with self._changed:
+            held = self._held.pop((collector, dbname), None)
+            self._changed.notify_all()
+        if held is not None:
+            held.pool.close(timeout=0)
+
+    def numbers(self, collector: str) -> PoolNumbers:
+        """For the heartbeat."""
+        with self._changed:
+            costs = {key: held.cost for key, held in self._held.items()}
+            waiting = self._waiting.get(collector, 0)
+        mine = sum(cost for (owner, _), cost in costs.items() if owner == collector)
+        return PoolNumbers(mine, waiting, sum(costs.values()))
+
+    def close(self) -> None:
+        """Close all; what is leased is closed when it comes back."""
+        with self._changed:
+            held, self._held = list(self._held.values()), {}
+        for one in held:
+            one.pool.close(timeout=0)
+
+    def _reserve(self, key: PoolKey, target: Target, deadline: float) -> _Held:
+        """Count the lease before anything is opened, so that the budget holds at every moment."""
+        with self._changed:
+            self._waiting[key[0]] = self._waiting.get(key[0], 0) + 1
+        try:
+            while True:
+                with self._changed:
+                    held = self._held.get(key) or self._open(key, target)
+                    if self._fits(held):
+                        held.leased += 1
+                        return held
+                    victim = self._idlest(held)
+                    if victim is None and not self._changed.wait(max(0.0, deadline - time.monotonic())):
+                        raise BudgetExhausted(f"all {self.budget} connections of the agent are in use")
+                if victim is not None:
+                    victim.pool.close(timeout=0)
+        finally:
+            with self._changed:
+                self._waiting[key[0]] -= 1
+
+    def _fits(self, held: _Held) -> bool:
+        others = sum(one.cost for one in self._held.values() if one is not held)
+        return others + max(held.cost, held.leased + 1) <= self.budget
+
+    def _idlest(self, wanted: _Held) -> _Held | None:
+        """Take out the pool that was used longest ago and is idle."""
+        idle = [(held.used_at, key) for key, held in self._held.items() if held is not wanted and not held.leased and held.cost]
+        return self._held.pop(min(idle)[1]) if idle else None
+
+    def _open(self, key: PoolKey, target: Target) -> _Held:
+        door = _Door(target, key[1], self.connect_timeout_s)
+        pool = ConnectionPool(
+            door.conninfo,
+            connection_class=cast(type[Session], door),  # of which the pool calls `connect` alone
+            name=f"{key[0]}/{key[1]}",
+            min_size=0,
+            max_size=target.pool_max,
+            num_workers=1,
+            reconnect_timeout=0,
+            open=True,
+        )
+        self._held[key] = held = _Held(pool, door, target)
+        return held
+
+    def _get(self, held: _Held) -> Session:
+        """Ask in short slices: the pool itself does not tell a waiting job that the attempt failed."""
+        deadline = time.monotonic() + self.connect_timeout_s + MARGIN_S
+        held.door.enter()
+        try:
+            while True:
+                try:
+                    session = held.pool.getconn(timeout=SLICE_S)
+                except PoolClosed as error:
+                    raise CannotConnect(error) from error
+                except PoolTimeout as error:
+                    if held.door.error is not None:
+                        raise CannotConnect(held.door.error) from held.door.error
+                    if time.monotonic() > deadline:
+                        raise CannotConnect(DeadlinePassed("no connection in time")) from error
+                    if time.monotonic() > self.stop_at():
+                        raise CannotConnect(Stopping("the agent stops")) from error
+                else:
+                    session.stop_at = self.stop_at
+                    return session
+        finally:
+            held.door.leave()

@@ -1,0 +1,58 @@
+"""When jobs are due. Pure: `now` is an argument, in seconds of any clock that does not go back.
+
+Phases come from a hash, so that a fleet never fires at once and a restart does not move them. A job that was missed (the
+machine slept) runs once and goes on from now, not once per missed interval.
+"""
+
+import hashlib
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+FIRST_WITHIN_S = 3.0
+"""The first runs of all jobs are spread over this time, or over the interval when that is shorter."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class JobKey:
+    """One metric of one collector."""
+
+    collector: str
+    metric: str
+
+
+@dataclass(slots=True)
+class Schedule:
+    """A heap of (due time, job). Belongs to one thread."""
+
+    intervals: dict[JobKey, float] = field(default_factory=dict)
+    _heap: list[tuple[float, JobKey]] = field(default_factory=list)
+
+    @classmethod
+    def starting(cls, jobs: Iterable[tuple[JobKey, float]], now: float) -> "Schedule":
+        """All jobs with their intervals in seconds, the first run of each soon after `now`."""
+        schedule = cls(dict(jobs))
+        for key, interval_s in schedule.intervals.items():
+            heapq.heappush(schedule._heap, (now + phase(key) * min(interval_s, FIRST_WITHIN_S), key))
+        return schedule
+
+    def due(self, now: float) -> list[JobKey]:
+        """The jobs due by now, each at most once, in order; their next times are set."""
+        ready = []
+        while self._heap and self._heap[0][0] <= now:
+            at, key = heapq.heappop(self._heap)
+            ready.append(key)
+            interval_s = self.intervals[key]
+            missed = int((now - at) // interval_s)
+            heapq.heappush(self._heap, (at + (missed + 1) * interval_s, key))
+        return ready
+
+    def wait_s(self, now: float, most: float) -> float:
+        """Seconds until the next job is due, 0 to `most`."""
+        return min(max(self._heap[0][0] - now, 0.0), most) if self._heap else most
+
+
+def phase(key: JobKey) -> float:
+    """0 to 1, the same in every process."""
+    digest = hashlib.blake2b(f"{key.collector}\n{key.metric}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64

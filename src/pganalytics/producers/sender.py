@@ -1,0 +1,178 @@
+"""The one thread that touches librdkafka: from the spool to the collected topics.
+
+A record stays in the spool until its delivery report; one that failed is sent again under the same identity. What Kafka refuses
+waits with a back-off of its own and holds up no other. Critical records go first, and a part of what may be in flight is theirs.
+No record goes out before its schema's text is acknowledged on `schemas`; others do not wait for it.
+"""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+from confluent_kafka import KafkaError, KafkaException
+
+from pganalytics.producers.group_commit import Refused
+from pganalytics.producers.records import Unsent
+from pganalytics.producers.spool import Spool
+from pganalytics.runtime.backoff import Backoff
+from pganalytics.runtime.errors import Crash
+from pganalytics.runtime.logs import OnChange
+from pganalytics.schemas.identity import LANES, Lane
+from pganalytics.schemas.topics import Topics
+
+logger = logging.getLogger(__name__)
+IN_FLIGHT_RECORDS = 1000
+IN_FLIGHT_BYTES = 16 << 20
+CRITICAL_SHARE = 4
+"""One in so many places of the flight is kept for critical records."""
+BATCH = 100
+POLL_S = 0.05
+IDLE_S = 0.2
+Ticket = int | str
+"""A record by its id in the spool, or a schema by its id."""
+
+
+class Producer(Protocol):
+    """What is used of confluent_kafka.Producer."""
+
+    def produce(self, *args: Any, **kwargs: Any) -> None:
+        """Queue a message; BufferError when the queue is full."""
+
+    def poll(self, timeout: float) -> int:
+        """Run delivery reports."""
+
+    def flush(self, timeout: float) -> int:
+        """Wait for all that is queued."""
+
+    def purge(self) -> None:
+        """Give up what is queued."""
+
+
+@dataclass(slots=True)
+class _Flight:
+    """What is on its way or waits for another try. `retries`: (back-off, when due, topic and error)."""
+
+    sizes: dict[Ticket, int] = field(default_factory=dict)
+    retries: dict[Ticket, tuple[Backoff, float, str]] = field(default_factory=dict)
+    sent: list[Ticket] = field(default_factory=list)
+
+    def excluded(self, now: float) -> set[Ticket]:
+        """What is not to be sent now."""
+        return {*self.sizes, *self.sent, *(ticket for ticket, (_, due, _) in self.retries.items() if due > now)}
+
+    def room_for(self, lane: Lane) -> int:
+        """How many more records of a lane may be on their way."""
+        records, size = IN_FLIGHT_RECORDS, IN_FLIGHT_BYTES
+        if lane is not Lane.CRITICAL:
+            records, size = records - records // CRITICAL_SHARE, size - size // CRITICAL_SHARE
+        return max(0, records - len(self.sizes)) if sum(self.sizes.values()) < size else 0
+
+
+class Sender:
+    """`run` is its thread; `finish` may be called from any."""
+
+    def __init__(self, spool: Spool, topics: Topics, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
+        self._spool = spool
+        self._topics = topics
+        self._producer = producer
+        self._clock = clock
+        self._flight = _Flight()
+        self._released: set[str] = set()
+        self._finish = threading.Event()
+        self._news = OnChange()
+
+    def finish(self) -> None:
+        """End soon; what is not acknowledged stays in the spool."""
+        self._finish.set()
+
+    def run(self) -> None:
+        """Send until `finish`; a fatal error of librdkafka is a Crash."""
+        while not self._finish.is_set():
+            if not self.turn():
+                self._spool.wait_for_records(IDLE_S)
+        self._producer.flush(POLL_S)
+        self._settle()
+        self._producer.purge()
+
+    def turn(self) -> bool:
+        """Send what may go now, take the reports that are in; whether anything is on its way."""
+        sent = self._send_schemas() + sum(self._send_lane(lane) for lane in LANES)
+        self._producer.poll(POLL_S if self._flight.sizes and not sent else 0)
+        self._settle()
+        return bool(sent or self._flight.sizes)
+
+    def _send_schemas(self) -> int:
+        excluded = self._flight.excluded(self._clock())
+        count = 0
+        for schema, text in self._spool.schemas().items():
+            if schema not in self._released and schema not in excluded:
+                count += self._produce(schema, self._topics.schemas, schema.encode(), text.encode(), [])
+        return count
+
+    def _send_lane(self, lane: Lane) -> int:
+        limit = min(BATCH, self._flight.room_for(lane))
+        if not limit or not self._released:
+            return 0
+        excluded = self._flight.excluded(self._clock())
+        records = self._spool.unsent(lane, limit=limit, exclude=excluded, schemas=self._released)
+        return sum(self._send(record) for record in records)
+
+    def _send(self, record: Unsent) -> int:
+        who = record.headers.identity
+        topic = self._topics.collected(who.lane)
+        return self._produce(record.id, topic, who.collector.encode(), record.body, record.headers.encode())
+
+    def _produce(self, ticket: Ticket, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> int:
+        report = partial(self._reported, ticket, topic)
+        try:
+            self._producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
+        except BufferError:
+            return 0
+        except KafkaException as error:
+            self._failed(ticket, topic, error.args[0])
+            return 0
+        self._flight.sizes[ticket] = len(value)
+        return 1
+
+    def _reported(self, ticket: Ticket, topic: str, error: KafkaError | None, message: object) -> None:
+        """A delivery report; runs inside poll, in the sender's own thread."""
+        del message
+        self._flight.sizes.pop(ticket, None)
+        if error is not None:
+            self._failed(ticket, topic, error)
+            return
+        self._flight.sent.append(ticket)
+        if (before := self._flight.retries.pop(ticket, None)) is not None:
+            self._all_clear(before[2])
+
+    def _failed(self, ticket: Ticket, topic: str, error: KafkaError) -> None:
+        if error.fatal():
+            raise Crash(f"kafka client: {error.str()}")
+        before = self._flight.retries.get(ticket)
+        backoff = (before[0] if before else Backoff(first_s=1.0, most_s=60.0)).failed()
+        trouble = f"{topic} {error.name()}"
+        self._flight.retries[ticket] = backoff, self._clock() + backoff.delay_s(random.random()), trouble  # noqa: S311
+        if self._news.is_news(trouble, "refused"):
+            facts = {"topic": topic, "error": error.name(), "reason": error.str()}
+            logger.warning("records are not accepted; they stay in the spool", extra=facts)
+
+    def _all_clear(self, trouble: str) -> None:
+        if all(other != trouble for _, _, other in self._flight.retries.values()) and self._news.is_news(trouble, ""):
+            logger.info("records are accepted again", extra={"topic": trouble.split()[0]})
+
+    def _settle(self) -> None:
+        """Delete what is acknowledged; with a full disk it is tried again, and at worst sent twice."""
+        self._released.update(ticket for ticket in self._flight.sent if isinstance(ticket, str))
+        records = [ticket for ticket in self._flight.sent if isinstance(ticket, int)]
+        try:
+            if records:
+                self._spool.acknowledge(records)
+        except Refused:
+            self._flight.sent = list(records)
+        else:
+            self._flight.sent = []

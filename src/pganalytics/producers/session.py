@@ -1,0 +1,160 @@
+"""One connection to a target: how it is opened, what it may do, and the deadline that nothing it does can pass.
+
+libpq alone waits for ever for a server that stopped in its tracks. Every wait of such a connection goes through a deadline of
+ours instead, and ends early when the agent stops.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Generator
+from typing import Any, NoReturn, TypeVar
+
+import psycopg
+from psycopg.adapt import Buffer, Loader
+from psycopg.pq import Format
+
+from pganalytics.producers.catalogue import Extension, ServerFacts, version_of
+from pganalytics.runtime.postgres import conninfo
+from pganalytics.runtime.settings import Target
+
+T = TypeVar("T")
+APPLICATION = "pganalytics"
+SEARCH_PATH = "pg_catalog, pg_temp"
+LOCK_TIMEOUT_MS = 1000
+IDLE_TIMEOUT_MS = 60_000
+CONFIGURE_TIMEOUT_S = 5.0
+
+
+class DeadlinePassed(psycopg.OperationalError):
+    """The target did not answer in time: the connection is of no use any more."""
+
+
+class Stopping(psycopg.OperationalError):
+    """The agent stops: the reading is given up."""
+
+
+class ReplacingLoader(Loader):
+    """Text of a target that is not UTF-8 (a name from a SQL_ASCII database) must not break the metric."""
+
+    def load(self, data: Buffer) -> str:
+        """Undecodable bytes become U+FFFD."""
+        return bytes(data).decode("utf-8", "replace")
+
+
+class BinaryReplacingLoader(ReplacingLoader):
+    """The same for binary results."""
+
+    format = Format.BINARY
+
+
+class Session(psycopg.Connection[Any]):
+    """A connection with a deadline (time.monotonic seconds) for everything that it waits for."""
+
+    deadline: float = float("inf")
+    stop_at: Callable[[], float] | None = None
+    used: bool = False
+    facts: ServerFacts | None = None
+
+    def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
+        """As psycopg's, which wakes ten times a second: each time the deadline is looked at."""
+        return super().wait(self._limited(gen), *args, **kwargs)
+
+    def _limited(self, gen: Generator[Any, Any, T]) -> Generator[Any, Any, T]:
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                now = time.monotonic()
+                if now > self.deadline:
+                    self._give_up(gen, DeadlinePassed("the server did not answer in time"))
+                if self.stop_at is not None and now > self.stop_at():
+                    self._give_up(gen, Stopping("the agent stops"))
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    def _give_up(self, gen: Generator[Any, Any, Any], error: psycopg.Error) -> NoReturn:
+        """Close first: what psycopg still tries on its way out must not wait again."""
+        self.pgconn.finish()
+        with contextlib.suppress(psycopg.Error, StopIteration):
+            gen.throw(error)
+        raise error
+
+
+def connection_string(target: Target, dbname: str, connect_timeout_s: float) -> str:
+    """For libpq: the pinned search path and the limits travel in the startup packet. Raises SettingsError."""
+    options = {
+        "search_path": SEARCH_PATH.replace(" ", ""),
+        "default_transaction_read_only": "on",
+        "statement_timeout": str(IDLE_TIMEOUT_MS),
+        "lock_timeout": str(LOCK_TIMEOUT_MS),
+        "idle_in_transaction_session_timeout": str(IDLE_TIMEOUT_MS),
+    }
+    return conninfo(
+        target,
+        dbname=dbname,
+        application_name=APPLICATION,
+        client_encoding="UTF8",
+        connect_timeout=max(1, round(connect_timeout_s)),
+        tcp_user_timeout=30_000,
+        options=" ".join(f"-c {name}={value}" for name, value in options.items()),
+    )
+
+
+def configure(session: psycopg.Connection[Any]) -> None:
+    """Make a fresh connection ours: what a pooler dropped from the startup packet is set again."""
+    if isinstance(session, Session):
+        session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
+    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+        # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
+        session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
+        session.commit()
+    session.prepare_threshold = None
+    session.read_only = True
+    for kind in ("text", "varchar", "name"):
+        session.adapters.register_loader(kind, ReplacingLoader)
+        session.adapters.register_loader(kind, BinaryReplacingLoader)
+    row = session.execute(
+        "/* pganalytics */ select pg_catalog.current_setting('search_path'), "
+        "pg_catalog.current_setting('default_transaction_read_only')"
+    ).fetchone()
+    if row is None or (row[0].replace(" ", ""), row[1]) != (SEARCH_PATH.replace(" ", ""), "on"):
+        session.execute(
+            "/* pganalytics */ select pg_catalog.set_config('search_path', %s, false), "
+            "pg_catalog.set_config('default_transaction_read_only', 'on', false), "
+            "pg_catalog.set_config('lock_timeout', %s, false)",
+            (SEARCH_PATH, str(LOCK_TIMEOUT_MS)),
+        )
+    session.commit()
+
+
+def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> None:
+    """First statement of each transaction: through a pooler the settings of the session may be another client's."""
+    session.execute(
+        "/* pganalytics */ select pg_catalog.set_config('search_path', %s, true), "
+        "pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true)",
+        (SEARCH_PATH, str(max(1, round(timeout_s * 1000))), str(LOCK_TIMEOUT_MS)),
+    )
+
+
+def server_facts(session: psycopg.Connection[Any], *, with_extensions: bool) -> ServerFacts:
+    """What decides about the variants of queries. Extensions are looked at only where they matter: whoever locks their catalogue
+    shall not silence the other metrics."""
+    row = session.execute(
+        "/* pganalytics */ select pg_catalog.current_setting('server_version_num')::pg_catalog.int4, "
+        "pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, "
+        "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
+    ).fetchone()
+    number, dbname, role, reads_all = row or (0, "", "", False)
+    extensions = _extensions(session) if with_extensions else None
+    return ServerFacts((number // 10000,), dbname, role, reads_all, extensions)
+
+
+def _extensions(session: psycopg.Connection[Any]) -> dict[str, Extension]:
+    found = session.execute(
+        "/* pganalytics */ select e.extname::pg_catalog.text, e.extversion, n.nspname::pg_catalog.text, "
+        "pg_catalog.has_schema_privilege(n.oid, 'USAGE') "
+        "from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid operator(pg_catalog.=) e.extnamespace"
+    ).fetchall()
+    return {name: Extension(version_of(version), *where) for name, version, *where in found}

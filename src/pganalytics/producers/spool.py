@@ -1,0 +1,207 @@
+"""The spool: what is read and not yet acknowledged by Kafka, on disk.
+
+- A record has its seq from the transaction that commits it: 1, 2, 3... per (collector, epoch, lane), never reused or skipped.
+- The record and the movement of its baseline commit together, or neither does.
+- A record is deleted by `acknowledge` alone. A crash between Kafka's answer and the deletion sends it again: harmless.
+- Above `limit_bytes` snapshots are refused (`Refused`); heartbeats are not, as a collector has at most one unsent.
+
+Any thread may call the methods; each returns when its effect is durable.
+"""
+
+import sqlite3
+import threading
+from collections.abc import Callable, Collection, Container, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO, Self, TypeVar
+
+import zstandard
+
+from pganalytics.producers import epochs, spool_records
+from pganalytics.producers.group_commit import GroupCommit, Refused
+from pganalytics.producers.records import Record, Snapshot, SpoolState, Unsent
+from pganalytics.producers.spool_file import lock_folder, open_file
+from pganalytics.schemas.codec import RecordCodec
+from pganalytics.schemas.headers import HeartbeatFacts
+from pganalytics.schemas.identity import Identity, Lane
+from pganalytics.schemas.metric import MetricSchema
+
+T = TypeVar("T")
+Spawn = Callable[[str, Callable[[], None]], object]
+BuildHeartbeat = Callable[[SpoolState, bool], tuple[Record, HeartbeatFacts]]
+
+
+def never_final(state: SpoolState) -> bool:
+    """More will follow."""
+    del state
+    return False
+
+
+def daemon_thread(name: str, target: Callable[[], None]) -> threading.Thread:
+    """A thread without a lifecycle, for users of the spool that are no agent."""
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    thread.start()
+    return thread
+
+
+class Spool:
+    """One file, one writer thread. Make it with `open`, end it with `close`."""
+
+    def __init__(self, connection: sqlite3.Connection, lock: IO[str], limit_bytes: int) -> None:
+        self._lock = lock
+        self._limit_bytes = limit_bytes
+        self._codecs: dict[str, RecordCodec] = {}
+        self._arrived = threading.Event()
+        self._inserted = False
+        self._usage: tuple[int, int] = connection.execute("select records, bytes from usage").fetchone()
+        self._writer = GroupCommit(connection, self._note_usage)
+
+    @classmethod
+    def open(cls, folder: Path, *, limit_bytes: int = 1 << 30, spawn: Spawn = daemon_thread) -> Self:
+        """Open or make the spool in `folder`. SettingsError when another agent has it, Unreachable when it is damaged."""
+        lock = lock_folder(folder)
+        try:
+            connection = open_file(folder)
+        except Exception:
+            lock.close()
+            raise
+        connection.execute("delete from schemas where id not in (select schema from records)")
+        spool = cls(connection, lock, limit_bytes)
+        spawn("spool", spool._writer.run)
+        return spool
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """Finish what was handed in, and let another agent have the folder."""
+        self._writer.close(timeout_s)
+        self._lock.close()
+
+    @property
+    def usage(self) -> tuple[int, int]:
+        """(records, bytes) after the last commit."""
+        return self._usage
+
+    @property
+    def is_full(self) -> bool:
+        """Whether snapshots are refused."""
+        return self._usage[1] >= self._limit_bytes
+
+    def wait_for_records(self, timeout_s: float) -> None:
+        """Return when a record was committed since the last call, or after the time. For one thread, the sender's."""
+        self._arrived.wait(timeout_s)
+        self._arrived.clear()
+
+    def start_epoch(self, collector: str, epoch: int) -> None:
+        """Begin an epoch; the collector's older ones have ended."""
+        self._do(lambda db: epochs.start(db, collector, epoch))
+
+    def end_epoch(self, collector: str, epoch: int) -> None:
+        """No record will be added to it."""
+        self._do(lambda db: epochs.end(db, collector, epoch))
+
+    def collectors(self) -> list[str]:
+        """Every collector with an epoch here: each must have heartbeats."""
+        return self._do(epochs.collectors)
+
+    def unsent_epochs(self) -> set[tuple[str, int]]:
+        """(collector, epoch) of which something is in the spool."""
+        return set(self._do(lambda db: db.execute("select distinct collector, epoch from records").fetchall()))
+
+    def append(self, snapshot: Snapshot) -> Identity | None:
+        """Commit a snapshot; the identity of its record, None when it has none. Raises Refused and changes nothing then."""
+        return self.append_many([snapshot])[0]
+
+    def append_many(self, snapshots: Sequence[Snapshot]) -> list[Identity | None]:
+        """Commit all in one transaction, or none."""
+        packed = [zstandard.ZstdCompressor(level=3).compress(one.record.rest) if one.record else b"" for one in snapshots]
+        return self._do(lambda db: [self._append(db, one, rest) for one, rest in zip(snapshots, packed, strict=True)])
+
+    def heartbeat(
+        self, collector: str, epoch: int, build: BuildHeartbeat, is_final: Callable[[SpoolState], bool] = never_final
+    ) -> "Future[Identity | None]":
+        """Build a heartbeat in the transaction that gives its seq; the future's result is None while another one is unsent.
+
+        `build` gets the spool's state and whether this heartbeat ends the epoch, as `is_final` decides; only an epoch of which
+        nothing else is unsent can end. The future raises EpochEnded when that has happened already.
+        """
+        return self._writer.submit(lambda db: self._heartbeat(db, collector, epoch, build, is_final))
+
+    def unsent(self, lane: Lane, *, limit: int, exclude: Container[object], schemas: Collection[str]) -> list[Unsent]:
+        """The oldest records of a lane that are not in `exclude` and whose schema is in `schemas`."""
+        return self._do(lambda db: spool_records.unsent(db, lane, limit, exclude, schemas))
+
+    def acknowledge(self, ids: Collection[int]) -> None:
+        """Kafka has these: delete them, and the epochs that a heartbeat among them called final."""
+        self._do(lambda db: spool_records.acknowledge(db, ids))
+
+    def schemas(self) -> dict[str, str]:
+        """Texts of all schemas that records here have or had, by id."""
+        return dict(self._do(lambda db: db.execute("select id, text from schemas").fetchall()))
+
+    def baseline(self, collector: str, metric: str, database: str = "") -> list[bytes]:
+        """The log of a baseline, from its last full entry on."""
+        found = self._do(
+            lambda db: db.execute(
+                "select body from baselines where collector = ? and metric = ? and database = ? order by number",
+                (collector, metric, database),
+            ).fetchall()
+        )
+        return [row[0] for row in found]
+
+    def keep_baselines_of(self, collectors: Collection[str]) -> None:
+        """Drop the baselines of all others: whoever reads those targets meanwhile counts from his own."""
+        marks = ",".join("?" * len(collectors))
+        self._do(lambda db: db.execute(f"delete from baselines where collector not in ({marks})", list(collectors)).rowcount)  # noqa: S608
+
+    def _do(self, call: Callable[[sqlite3.Connection], T]) -> T:
+        return self._writer.submit(call).result()
+
+    def _append(self, db: sqlite3.Connection, snapshot: Snapshot, rest: bytes) -> Identity | None:
+        identity = None
+        if snapshot.record is not None:
+            if db.execute("select bytes from usage").fetchone()[0] >= self._limit_bytes:
+                raise Refused("spool_full")
+            identity = self._insert(db, snapshot.record, rest, None)
+        if snapshot.movement is not None:
+            spool_records.move_baseline(db, snapshot.movement)
+        return identity
+
+    def _heartbeat(
+        self,
+        db: sqlite3.Connection,
+        collector: str,
+        epoch: int,
+        build: BuildHeartbeat,
+        is_final: Callable[[SpoolState], bool],
+    ) -> Identity | None:
+        if db.execute("select 1 from records where collector = ? and facts is not null", (collector,)).fetchone():
+            return None
+        seq = epochs.next_seq(db, collector, epoch, Lane.CRITICAL)
+        state = epochs.state(db, collector, epoch)
+        final = state.own.all_sent and is_final(state)
+        record, facts = build(state, final)
+        rest = zstandard.ZstdCompressor(level=3).compress(record.rest)
+        identity = self._insert(db, record, rest, facts, seq)
+        if final:
+            epochs.end(db, collector, epoch)
+        return identity
+
+    def _insert(
+        self, db: sqlite3.Connection, record: Record, rest: bytes, facts: HeartbeatFacts | None, seq: int | None = None
+    ) -> Identity:
+        schema = record.schema
+        seq = seq or epochs.next_seq(db, record.collector, record.epoch, schema.lane)
+        identity = Identity(record.collector, record.epoch, schema.lane, seq)
+        spool_records.insert(db, identity, record, self._codec(schema).assemble(identity, b""), rest, facts)
+        self._inserted = True
+        return identity
+
+    def _codec(self, schema: MetricSchema) -> RecordCodec:
+        if schema.id not in self._codecs:
+            self._codecs[schema.id] = RecordCodec(schema)
+        return self._codecs[schema.id]
+
+    def _note_usage(self, db: sqlite3.Connection) -> None:
+        self._usage = db.execute("select records, bytes from usage").fetchone()
+        if self._inserted:
+            self._inserted = False
+            self._arrived.set()

@@ -1,0 +1,80 @@
+"""Opening the spool's file: one agent per folder, the right format, undamaged."""
+
+import contextlib
+import fcntl
+import os
+import secrets
+import sqlite3
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+from pganalytics.runtime.errors import SettingsError, Unreachable
+
+FORMAT = 1
+APPLICATION_ID = 0x70676131
+FILE = "spool.sqlite3"
+LOCK = "spool.lock"
+
+
+def lock_folder(folder: Path) -> IO[str]:
+    """Make the folder ours until the file returned is closed or the process ends. SettingsError names the other agent."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / LOCK).open("a+", encoding="ascii")
+    except OSError as error:
+        raise SettingsError(f"collect.state_dir {folder}: cannot be used: {error.strerror or error}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        pid = lock.read(20).strip() or "unknown"
+        lock.close()
+        raise SettingsError(
+            f"collect.state_dir {folder}: another agent (pid {pid}) uses it: stop that one, or give each agent its own folder"
+        ) from error
+    lock.truncate(0)
+    lock.write(str(os.getpid()))
+    lock.flush()
+    return lock
+
+
+def open_file(folder: Path) -> sqlite3.Connection:
+    """A connection for one thread at a time, with everything fsynced at each commit. Raises Unreachable naming the file."""
+    path = folder / FILE
+    try:
+        connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1)
+    except sqlite3.Error as error:
+        raise Unreachable(f"spool {path}: cannot be opened: {error}") from error
+    try:
+        for pragma in ("locking_mode = exclusive", "journal_mode = wal", "synchronous = full", "foreign_keys = on"):
+            connection.execute(f"pragma {pragma}")
+        _check_or_make(connection, path)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        if (getattr(error, "sqlite_errorcode", 0) & 0xFF) == sqlite3.SQLITE_BUSY:
+            raise Unreachable(f"spool {path}: another program has it open: close that") from error
+        raise Unreachable(f"spool {path}: damaged or not a spool ({error}): move it away to begin a new one") from error
+    except Unreachable:
+        connection.close()
+        raise
+    with contextlib.suppress(OSError):
+        path.chmod(0o600)
+    return connection
+
+
+def _check_or_make(connection: sqlite3.Connection, path: Path) -> None:
+    application = connection.execute("pragma application_id").fetchone()[0]
+    version = connection.execute("pragma user_version").fetchone()[0]
+    if connection.execute("select count(*) from sqlite_schema").fetchone()[0] == 0:
+        schema = resources.files("pganalytics.producers").joinpath("spool_schema.sql").read_text(encoding="utf-8")
+        made = f"pragma application_id = {APPLICATION_ID}; pragma user_version = {FORMAT}"
+        connection.executescript(f"begin immediate; {schema}; {made};")
+        connection.execute("insert into meta values (?)", (secrets.token_hex(8),))
+        connection.execute("commit")
+    elif application != APPLICATION_ID:
+        raise Unreachable(f"spool {path}: not a spool of pganalytics: set collect.state_dir to another folder")
+    elif version != FORMAT:
+        raise Unreachable(f"spool {path}: its format is {version}, this version reads {FORMAT}: use the version that wrote it")
+    elif (verdict := connection.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
+        raise Unreachable(f"spool {path}: damaged ({verdict}): move it away to begin a new one")

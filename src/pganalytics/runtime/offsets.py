@@ -1,0 +1,41 @@
+"""What a broker says of partitions: a group's committed offsets, and where the logs begin and end.
+
+Asked by a plain consumer that is in no assignment. The admin client's `list_consumer_group_offsets` is not used: while the
+broker still makes its offsets topic (a fresh cluster), confluent-kafka 2.16.1 crashes the process in it.
+"""
+
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from pganalytics.runtime.kafka import client_config
+from pganalytics.runtime.settings import Kafka
+
+
+class GroupOffsets:
+    """Asks for one group. Calls block for at most `kafka.timeout_s` and raise KafkaException. For one thread at a time."""
+
+    def __init__(self, kafka: Kafka, group: str, *, name: str) -> None:
+        self._timeout_s = kafka.timeout_s
+        ours = {"group_id": group, "enable_auto_commit": False, "enable_auto_offset_store": False}
+        self._consumer = Consumer(client_config(kafka, name=name, **ours))
+
+    def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
+        """The group's committed offsets; None where there is none."""
+        asked = [TopicPartition(topic, number) for topic, number in partitions]
+        answers = self._consumer.committed(asked, timeout=self._timeout_s)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in answers}
+
+    def limits(self, topic: str, number: int) -> tuple[int, int]:
+        """The log's first offset and the one after its last."""
+        limits = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=self._timeout_s)
+        if limits is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+        return limits[0], limits[1]
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._consumer.close()

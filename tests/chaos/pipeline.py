@@ -1,0 +1,93 @@
+"""The services as processes, for tests that kill them."""
+
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pganalytics.embedded.leash import Child
+from pganalytics.runtime.settings import Settings
+from pganalytics.sink.deep_audit import deep_audit
+from pganalytics.sink.report import AuditReport
+
+TESTS = Path(__file__).parents[1]
+START_AGAIN_S = (0.2, 2.0)
+
+
+def write_toml(settings: Settings, path: Path) -> Path:
+    """The settings of a test as a file for its processes."""
+    kafka, store = settings.kafka, settings.store
+    names = ("bootstrap", "prefix", "partitions", "replication_factor", "min_insync_replicas", "development")
+    lines = ["[kafka]", *(f"{key} = {json.dumps(getattr(kafka, key))}" for key in names)]
+    lines += ["[store]", *(f"{key} = {json.dumps(getattr(store, key))}" for key in ("host", "port", "user", "dbname"))]
+    lines += [f"password_file = {json.dumps(str(store.password_file))}", "[collect]"]
+    lines += [f"state_dir = {json.dumps(str(settings.collect.state_dir))}"]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+class Pipeline:
+    """Streams, sink and load of one test; all die with it."""
+
+    def __init__(self, folder: Path, config: Path) -> None:
+        self.folder = folder
+        self._config = config
+        self.children: dict[str, Child] = {}
+
+    def start(self, name: str) -> None:
+        """One of the services."""
+        words = [sys.executable, "-m", "pganalytics.cli", name, "--config", str(self._config)]
+        self.children[name] = Child.start(words, stdout=self.folder / f"{name}.log", name=name)
+
+    def start_load(self, oracle: Path, *, seed: int, records: int) -> None:
+        """The load generator."""
+        words = [sys.executable, "-m", "chaos.load", str(self._config), str(oracle), str(seed), str(records)]
+        env = {**os.environ, "PYTHONPATH": str(TESTS)}
+        self.children["load"] = Child.start(words, env=env, stdout=self.folder / "load.log", name="load")
+
+    def kill_while_loading(self, victim: str, chance: random.Random, *, every_s: tuple[float, float]) -> int:
+        """SIGKILL at random moments, back after a random while, until the load ends; the number of kills."""
+        kills = 0
+        while self.children["load"].poll() is None:
+            self._pause(chance.uniform(*every_s))
+            if self.children["load"].poll() is not None:
+                break
+            self.children[victim].kill()
+            kills += 1
+            self._pause(chance.uniform(*START_AGAIN_S))
+            self.start(victim)
+        assert self.children["load"].returncode == 0, self.log("load")
+        return kills
+
+    def drained(self, settings: Settings, timeout_s: float) -> AuditReport:
+        """The deep audit once nothing is under way; the last one when the time is up."""
+        deadline = time.monotonic() + timeout_s
+        while True:
+            report = deep_audit(settings)
+            if (report.total.settled and report.total.emitted) or time.monotonic() > deadline:
+                return report
+            time.sleep(0.5)
+
+    def log(self, name: str) -> str:
+        """The end of a process's output."""
+        return (self.folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")[-3000:]
+
+    def _pause(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline and self.children["load"].poll() is None:
+            time.sleep(0.05)
+
+
+@contextmanager
+def pipeline(settings: Settings, folder: Path) -> Iterator[Pipeline]:
+    """A pipeline whose processes end with the block."""
+    made = Pipeline(folder, write_toml(settings, folder / "settings.toml"))
+    try:
+        yield made
+    finally:
+        for child in made.children.values():
+            child.terminate(20)

@@ -1,0 +1,84 @@
+"""The sender on a real broker: what it refuses, what it loses when it goes away, and what the headers say."""
+
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from confluent_kafka import Producer
+
+from integration.producers_feed import assert_contiguous, collected, wait_until
+from pganalytics.embedded.kafka import KafkaBroker
+from pganalytics.producers.records import Record, Snapshot
+from pganalytics.producers.sender import Sender
+from pganalytics.producers.spool import Spool
+from pganalytics.runtime.kafka import make_topics, producer_config
+from pganalytics.runtime.settings import Kafka, Settings
+from pganalytics.schemas.codec import RecordCodec
+from pganalytics.schemas.identity import Lane
+from pganalytics.schemas.metric import builtin_schemas
+from pganalytics.schemas.topics import Topics
+
+DATABASE = builtin_schemas()["database"]
+CODEC = RecordCodec(DATABASE)
+
+
+def snapshot(size: int = 10) -> Snapshot:
+    """A record of about `size` bytes that do not compress."""
+    values: dict[str, object] = {field.name: [] for field in DATABASE.fields}
+    values |= {"reset": "", "datid": [1], "datname": [secrets.token_urlsafe(size)]}
+    rest = CODEC.encode_rest(values | {"collected_at": 1, "since": 1, "part": 1, "parts": 1})
+    return Snapshot(Record("a", 100, DATABASE, rest, 1, 1), None)
+
+
+@contextmanager
+def sending(kafka: Kafka, spool: Spool, **options: object) -> Iterator[None]:
+    """A sender in its thread."""
+    sender = Sender(spool, Topics(kafka.prefix, kafka.partitions), Producer(producer_config(kafka, name="test", **options)))
+    thread = threading.Thread(target=sender.run)
+    thread.start()
+    try:
+        yield
+    finally:
+        sender.finish()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+def test_a_record_that_the_broker_refuses_for_good_waits_alone(settings: Settings, tmp_path: Path) -> None:
+    kafka = settings.kafka.model_copy(update={"prefix": f"{settings.kafka.prefix}.small"})
+    topics = Topics(kafka.prefix, kafka.partitions)
+    small = {"max.message.bytes": "2000"}
+    make_topics(kafka, [replace(one, config={**one.config, **small}) if one.lane else one for one in topics.table()])
+    spool = Spool.open(tmp_path / "spool")
+    spool.start_epoch("a", 100)
+    made = spool.append_many([snapshot(10), snapshot(5000), snapshot(10)])
+    with sending(kafka, spool):
+        wait_until(lambda: spool.usage[0] == 1)
+        spool.append(snapshot(10))
+        wait_until(lambda: spool.usage[0] == 1 and len(collected(kafka)) == 3)
+    left = spool.unsent(Lane.NORMAL, limit=9, exclude=(), schemas=[DATABASE.id])
+    assert [one.headers.identity for one in left] == [made[1]]
+    spool.close()
+
+
+def test_records_through_two_deaths_of_the_broker(settings: Settings, tmp_path: Path) -> None:
+    """Messages time out and are sent again with their identities: none is missing, and the spool is empty at the end."""
+    with KafkaBroker.start(tmp_path / "broker") as broker:
+        kafka = settings.kafka.model_copy(update={"bootstrap": broker.bootstrap})
+        make_topics(kafka, Topics(kafka.prefix, kafka.partitions).table())
+        spool = Spool.open(tmp_path / "spool")
+        spool.start_epoch("a", 100)
+        with sending(kafka, spool, message_timeout_ms=2000):
+            for turn in range(3):
+                spool.append_many([snapshot(200) for _ in range(500)])
+                if turn < 2:
+                    broker.kill()
+                    spool.append(snapshot())
+                    broker.start_again()
+            wait_until(lambda: spool.usage == (0, 0), 60)
+        arrived = collected(kafka)
+        assert list(assert_contiguous(arrived).values()) == [1502]
+        spool.close()

@@ -1,0 +1,61 @@
+"""When jobs are due."""
+
+import subprocess
+import sys
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pganalytics.producers.schedule import FIRST_WITHIN_S, JobKey, Schedule, phase
+
+KEYS = [JobKey(f"server{number}", metric) for number in range(50) for metric in ("heartbeat", "database", "statements")]
+
+
+def test_the_first_runs_come_soon_and_not_at_once() -> None:
+    schedule = Schedule.starting([(key, 60.0) for key in KEYS], now=1000.0)
+    assert schedule.due(999.9) == []
+    early = schedule.due(1000.0 + FIRST_WITHIN_S / 2)
+    assert 0.3 * len(KEYS) < len(early) < 0.7 * len(KEYS)
+    assert sorted(early + schedule.due(1000.0 + FIRST_WITHIN_S)) == sorted(KEYS)
+
+
+def test_a_short_interval_bounds_the_first_run() -> None:
+    schedule = Schedule.starting([(key, 0.5) for key in KEYS], now=0.0)
+    assert sorted(schedule.due(0.5)) == sorted(KEYS)
+
+
+def test_jobs_keep_their_pace_without_drift() -> None:
+    key = KEYS[0]
+    schedule = Schedule.starting([(key, 5.0)], now=0.0)
+    runs = [now for now in range(1000) if schedule.due(now + phase(key) * FIRST_WITHIN_S)]
+    assert runs == list(range(0, 1000, 5))
+
+
+def test_a_machine_that_slept_runs_each_job_once() -> None:
+    schedule = Schedule.starting([(KEYS[0], 5.0)], now=0.0)
+    assert schedule.due(10_000.0) == [KEYS[0]]
+    assert schedule.due(10_000.0) == []
+    assert schedule.wait_s(10_000.0, 60.0) <= 5.0
+
+
+@given(st.lists(st.floats(0, 30), max_size=30), st.floats(0.5, 20))
+def test_a_job_runs_at_most_once_per_interval(steps: list[float], interval_s: float) -> None:
+    schedule, now, runs = Schedule.starting([(KEYS[0], interval_s)], now=0.0), 0.0, 0
+    for step in steps:
+        now += step
+        due = schedule.due(now)
+        assert len(due) <= 1
+        runs += len(due)
+        assert 0.0 <= schedule.wait_s(now, 60.0) <= interval_s + 1e-6
+    assert runs <= now / interval_s + 1
+
+
+def test_an_empty_schedule_waits() -> None:
+    assert Schedule.starting([], 0.0).wait_s(0.0, 0.2) == 0.2
+
+
+def test_phases_are_the_same_in_every_process() -> None:
+    """Python's own hash differs from process to process: a restart would move every job."""
+    code = "from pganalytics.producers.schedule import *; print(phase(JobKey('a', 'b')))"
+    answers = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
+    assert answers == {f"{phase(JobKey('a', 'b'))}\n".encode()}

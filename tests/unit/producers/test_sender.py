@@ -1,0 +1,222 @@
+"""What is sent when, in the sender's own thread. The producer is a double; the real one is in the integration tests."""
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from pganalytics.producers import sender as module
+from pganalytics.producers.sender import Sender
+from pganalytics.producers.spool import Spool
+from pganalytics.runtime.errors import Crash
+from pganalytics.schemas.headers import Headers
+from pganalytics.schemas.identity import LANES, Lane
+from pganalytics.schemas.topics import Topics
+from unit.producers.test_spool import DATABASE, HEARTBEAT, beat, snapshot
+
+TOPICS = Topics("p", 4)
+Report = Callable[[Any, Any], None]
+
+
+class Broker:
+    """Keeps what is produced until a test answers it. Reports are made inside poll, as librdkafka's are."""
+
+    def __init__(self) -> None:
+        self.queue: list[tuple[str, dict[str, Any]]] = []
+        self.answers: list[tuple[Report, KafkaError | None]] = []
+        self.refused: dict[str, int] = {}
+        self.room = 10_000
+
+    def produce(self, topic: str, **message: Any) -> None:
+        if topic in self.refused:
+            raise KafkaException(KafkaError(self.refused[topic]))
+        if len(self.queue) >= self.room:
+            raise BufferError
+        self.queue.append((topic, message))
+
+    def answer(self, code: int | None = None, topic: str | None = None) -> None:
+        for one in [one for one in self.queue if topic in (None, one[0])]:
+            self.queue.remove(one)
+            self.answers.append((one[1]["on_delivery"], None if code is None else KafkaError(code)))
+
+    def poll(self, timeout: float) -> int:
+        waiting, self.answers = self.answers, []
+        for report, error in waiting:
+            report(error, None)
+        return len(waiting)
+
+    def flush(self, timeout: float) -> int:
+        return self.poll(timeout)
+
+    def purge(self) -> None:
+        self.queue.clear()
+
+    def topics(self) -> list[str]:
+        return [topic for topic, _ in self.queue]
+
+    def seqs(self) -> list[int]:
+        return [Headers.decode(message["headers"]).identity.seq for _, message in self.queue]
+
+
+class Bench:
+    """A sender that makes one turn at a time, with a clock of the test."""
+
+    def __init__(self, folder: Path) -> None:
+        self.now = 0.0
+        self.spool = Spool.open(folder)
+        self.spool.start_epoch("a", 100)
+        self.broker = Broker()
+        self.sender = Sender(self.spool, TOPICS, self.broker, clock=lambda: self.now)
+
+    def turn(self) -> None:
+        self.sender.turn()
+
+    def release(self) -> None:
+        """Have the schemas acknowledged."""
+        self.turn()
+        self.broker.answer()
+        self.turn()
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.spool.close()
+
+
+def test_no_record_goes_out_before_its_schema_is_acknowledged_and_others_do_not_wait(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.turn()
+    bench.turn()
+    assert bench.broker.topics() == [TOPICS.schemas]
+    assert bench.broker.queue[0][1]["key"] == DATABASE.id.encode()
+    assert bench.broker.queue[0][1]["value"] == DATABASE.text.encode()
+    bench.broker.answer()
+    bench.turn()
+    bench.turn()
+    beat(bench.spool)
+    bench.turn()
+    assert bench.broker.topics() == [TOPICS.collected(Lane.NORMAL), TOPICS.schemas]
+    assert bench.broker.queue[1][1]["key"] == HEARTBEAT.id.encode()
+    bench.broker.answer(topic=TOPICS.schemas)
+    bench.turn()
+    bench.turn()
+    assert bench.broker.topics() == [TOPICS.collected(Lane.NORMAL), TOPICS.collected(Lane.CRITICAL)]
+
+
+def test_a_record_leaves_the_spool_only_when_it_is_acknowledged(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    bench.turn()
+    assert bench.broker.seqs() == [1]
+    assert bench.spool.usage[0] == 1
+    bench.broker.answer()
+    bench.turn()
+    assert bench.spool.usage == (0, 0)
+
+
+def test_critical_records_overtake_a_backlog(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "IN_FLIGHT_RECORDS", 8)
+    beat(bench.spool)
+    bench.release()
+    bench.broker.answer()
+    bench.turn()
+    bench.spool.append_many([snapshot(at) for at in range(50)])
+    bench.release()
+    for _ in range(5):
+        bench.turn()
+    assert bench.broker.topics() == [TOPICS.collected(Lane.NORMAL)] * 6
+    beat(bench.spool)
+    bench.turn()
+    assert bench.broker.topics()[-1] == TOPICS.collected(Lane.CRITICAL)
+
+
+def test_a_failed_record_is_sent_again_as_it_was_after_a_pause_and_told_once(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    first = bench.broker.queue[0][1]
+    for _ in range(4):
+        bench.broker.answer(KafkaError._MSG_TIMED_OUT)
+        bench.turn()
+        bench.turn()
+        assert bench.broker.queue == []
+        bench.now += 60
+        bench.turn()
+        again = bench.broker.queue[0][1]
+        assert (again["headers"], again["value"]) == (first["headers"], first["value"])
+    bench.broker.answer()
+    bench.turn()
+    assert bench.spool.usage[0] == 0
+    assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
+
+
+def test_a_record_that_kafka_refuses_for_good_holds_up_no_other(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    bench.broker.answer(KafkaError.MSG_SIZE_TOO_LARGE)
+    bench.turn()
+    bench.spool.append(snapshot())
+    for _ in range(100):
+        bench.now += 1
+        bench.turn()
+        for topic, message in list(bench.broker.queue):
+            size_wrong = Headers.decode(message["headers"]).identity.seq == 1
+            bench.broker.queue.remove((topic, message))
+            code = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if size_wrong else None
+            bench.broker.answers.append((message["on_delivery"], code))
+    assert [one.headers.identity.seq for one in bench.spool.unsent(Lane.NORMAL, limit=9, exclude=(), schemas=[DATABASE.id])] == [
+        1
+    ]
+    assert len(caplog.records) == 1
+
+
+def test_a_message_that_the_client_itself_refuses_waits_too(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.broker.queue.clear()
+    bench.broker.refused[TOPICS.collected(Lane.NORMAL)] = KafkaError.MSG_SIZE_TOO_LARGE
+    bench.spool.append(snapshot())
+    bench.turn()
+    assert bench.spool.usage[0] == 2
+    bench.broker.refused.clear()
+    bench.now += 100
+    bench.turn()
+    assert 2 in bench.broker.seqs()
+
+
+def test_a_full_queue_is_no_failure(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.broker.room = 0
+    bench.turn()
+    bench.broker.room = 10
+    bench.turn()
+    assert bench.broker.seqs() == [1]
+
+
+def test_a_fatal_error_ends_the_process(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.turn()
+    report = bench.broker.queue[0][1]["on_delivery"]
+    with pytest.raises(Crash):
+        report(KafkaError(KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER, "fatal", True), None)
+
+
+def test_what_is_under_way_at_the_end_stays_in_the_spool(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    bench.sender.finish()
+    bench.sender.run()
+    assert bench.spool.usage[0] == 1
+    assert [len(bench.spool.unsent(lane, limit=9, exclude=(), schemas=[DATABASE.id])) for lane in LANES] == [0, 1, 0]
