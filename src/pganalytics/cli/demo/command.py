@@ -179,5 +179,6 @@ def _print(outcome: Outcome, keep: Path | None) -> None:
     if keep:
         say(f"settings and logs are in {keep}")
     else:
-        say('next: `make demo ARGS="--break sink"` kills the sink in mid-run; `--keep DIR` leaves settings and logs to read;')
-        say("      docs/architecture.md tells the life of one record")
+        say('next: make demo ARGS="--break sink"   kills the sink in mid-run')
+        say('      make demo ARGS="--keep DIR"      leaves settings and logs to read')
+        say("      docs/architecture.md             tells the life of one record")

@@ -79,7 +79,8 @@ class Outcome:
         return (
             f"PostgreSQL {', '.join(self.server_versions)}; {self.statement_rows} statement rows, "
             f"the first after {_text(self.first_row_s)}\n"
-            f"from reading to commit: {_text(self.latency_p50_s)} at the median, {_text(self.latency_p99_s)} at the 99th percentile\n"
+            f"from reading to commit: {_text(self.latency_p50_s)} at the median, "
+            f"{_text(self.latency_p99_s)} at the 99th percentile\n"
             f"events: {events}\n{verdict}"
         )
 

@@ -1,0 +1,63 @@
+"""Where the logs of Kafka begin and end, and how far a group has committed."""
+
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from pganalytics.runtime.errors import Unreachable
+from pganalytics.sink.records import Partition
+
+RETRY_S = 0.1
+ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+
+
+def log_starts(admin: AdminClient, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
+    """The first offset of each; raises Unreachable."""
+    return _offsets(admin, partitions, OffsetSpec.earliest(), timeout_s)  # type: ignore[no-untyped-call]
+
+
+def log_ends(admin: AdminClient, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
+    """The offset after the last of each; raises Unreachable."""
+    return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
+
+
+def commits(admin: AdminClient, group: str, timeout_s: float) -> dict[Partition, int]:
+    """What a group has committed; nothing for partitions that it never did. Raises Unreachable."""
+    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
+    try:
+        found = asked[group].result(timeout_s + 1)
+    except (KafkaException, TimeoutError) as error:
+        raise Unreachable(f"kafka: the commits of group {group} cannot be asked: {_reason(error)}") from error
+    return {(entry.topic, entry.partition): entry.offset for entry in found.topic_partitions if entry.offset >= 0}
+
+
+def _offsets(admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec, timeout_s: float) -> dict[Partition, int]:
+    """A leader that is being elected is asked again until the time is up."""
+    left = set(partitions)
+    found: dict[Partition, int] = {}
+    deadline = time.monotonic() + timeout_s
+    while left:
+        asked: Mapping[TopicPartition, Future[Any]] = admin.list_offsets(
+            {TopicPartition(topic, number): spec for topic, number in sorted(left)}, request_timeout=timeout_s
+        )
+        for where, future in asked.items():
+            try:
+                found[where.topic, where.partition] = int(future.result(timeout_s + 1).offset)
+            except (KafkaException, TimeoutError) as error:
+                if not _is_passing(error) or time.monotonic() > deadline:
+                    raise Unreachable(f"kafka: the ends of {where.topic} cannot be asked: {_reason(error)}") from error
+        left -= set(found)
+        time.sleep(RETRY_S if left else 0)
+    return found
+
+
+def _is_passing(error: Exception) -> bool:
+    return isinstance(error, KafkaException) and error.args[0].code() in ELECTING
+
+
+def _reason(error: Exception) -> str:
+    return str(error.args[0].str()) if isinstance(error, KafkaException) else "no answer"

@@ -1,0 +1,54 @@
+"""The sink as a service: `pganalytics sink`."""
+
+import logging
+import time
+
+from pganalytics.runtime.compacted import CompactedReader
+from pganalytics.runtime.errors import Crash, Unreachable
+from pganalytics.runtime.kafka import admin, topic_problems
+from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.topics import Topics
+from pganalytics.sink import store
+from pganalytics.sink.catalogue import Catalogue
+from pganalytics.sink.consumer import RecordConsumer
+from pganalytics.sink.letters import Letters
+from pganalytics.sink.loop import SinkLoop
+from pganalytics.sink.upkeep import Upkeep
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Store what is admitted until a stop is requested, then finish the batch at hand.
+
+    Raises SettingsError or Unreachable, one line each, when topics or store are not as they must be; Crash when a thread
+    ended with an exception.
+    """
+    topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+    if problems := topic_problems(settings.kafka, topics.table()):
+        raise Unreachable("\n".join(problems))
+    store.check(settings)
+    with CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas:
+        loop = build_loop(settings, topics, schemas)
+        upkeep = Upkeep(settings)
+        lifecycle.spawn("sink", lambda: loop.run(lifecycle.stop))
+        lifecycle.spawn("sink-upkeep", lambda: upkeep.run(lifecycle.stop))
+        logger.info("sink started", extra={"prefix": topics.prefix, "store": settings.store.dbname})
+        lifecycle.wait()
+        late = lifecycle.join_all(time.monotonic() + settings.sink.stop_timeout_s)
+    if lifecycle.failure is not None:
+        raise Crash(f"sink: {lifecycle.failure!r}") from lifecycle.failure
+    logger.info("sink stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})
+
+
+def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader) -> SinkLoop:
+    """The working thread's parts, put together."""
+    return SinkLoop(
+        settings,
+        topics,
+        consumer=RecordConsumer(settings, topics),
+        catalogue=Catalogue(schemas),
+        letters=Letters(settings.kafka, topics),
+        admin=admin(settings.kafka),
+    )

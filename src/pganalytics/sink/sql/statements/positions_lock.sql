@@ -1,0 +1,7 @@
+-- The fence: each row must come back with the batch's first offset, or nothing is written.
+-- $1 topics, $2 partitions
+select p.topic, p.partition, p.next_offset
+from pganalytics.positions p
+join unnest($1::text[], $2::integer[]) as b (topic, partition) on (p.topic, p.partition) = (b.topic, b.partition)
+order by p.topic, p.partition
+for update of p

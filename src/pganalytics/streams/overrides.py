@@ -1,0 +1,150 @@
+"""The only module that changes the insides of Faust and aiokafka. Written for the versions in PINNED and no others.
+
+What is changed, and what goes wrong otherwise (each measured on a real broker):
+
+- `_new_offset`, `_should_commit`, `_filter_tps_with_pending_acks`, `ack`: what is committed is what our agent has finished
+  (`Positions`). Faust commits what was acked, and acks a batch whose agent raised; after a reassignment it counts records
+  that it never handed over as a "compacted gap" and commits across them: records are lost. Its lists of acked offsets,
+  which are then read by nobody, would grow for ever.
+- `_add_gap`: there are no gaps in our topics.
+- `_read_offset`: Faust drops records below the offset that it has read. When the committed offset lies beyond the log's end
+  (a topic made anew) it would drop everything up to it, without a word. Our guard judges every offset instead.
+- Fetches wait at most FETCH_WAIT_MS on the broker, not 1,500: a partition that had records in the buffer when a fetch went
+  out has to wait for the end of that fetch.
+- `_wait_next_records`: with all partitions' buffers full, Faust sleeps a whole second; we look again every FULL_WAIT_S.
+- Assignment by range, not round-robin: the partitions of one number of all three topics, and with them all lanes of a
+  collector, stay in one worker, or each worker would grant the whole quota.
+- No producer: ours is another client, and Faust's own one loops without back-off after a graceful stop of the broker.
+- `_create_directories`: Faust would make a data folder in the current directory for tables that we do not have.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any, cast
+
+import faust
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.app.base import BootStrategy
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+from mode.utils.futures import notify
+
+from pganalytics.runtime.errors import SettingsError
+from pganalytics.streams.positions import Positions
+
+PINNED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0"}
+FETCH_WAIT_MS = 100
+FULL_WAIT_S = 0.01
+FULL_WAITS = 100
+
+logger = logging.getLogger("faust")
+"""Faust's chatter stays under Faust's name: it is shown from warnings on, and repeats are left out."""
+
+
+def check_versions() -> None:
+    """Refuse to run on other versions than these overrides were written and tested for; raises SettingsError."""
+    problems = [
+        f"{name} {found} is installed, the streams need {wanted}: install `pganalytics[streams]`"
+        for name, wanted in PINNED.items()
+        if (found := metadata.version(name)) != wanted
+    ]
+    if problems:
+        raise SettingsError(*problems)
+
+
+class NothingRead(dict[Any, Any]):
+    """Offsets that Faust believes it has read: none."""
+
+    def __getitem__(self, key: Any) -> None:
+        return None
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        return
+
+
+class ConsumerThread(driver.AIOKafkaConsumerThread):
+    """Makes the aiokafka consumer."""
+
+    logger = logger
+
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS
+        consumer._partition_assignment_strategy = (RangePartitionAssignor,)
+        return consumer
+
+
+class Consumer(driver.Consumer):
+    """Commits the positions of our agent and judges nothing itself."""
+
+    logger = logger
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._read_offset = NothingRead()
+        self._positions: Positions = cast(Transport, self.transport).positions
+
+    def _new_consumer_thread(self) -> ConsumerThread:
+        return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    def ack(self, message: Any) -> bool:
+        """The record needs no more waiting for before partitions are given up. It does not move what is committed."""
+        if message.acked:
+            return False
+        message.acked = True
+        self._unacked_messages.discard(message)
+        notify(self._waiting_for_ack)
+        return True
+
+    def _filter_tps_with_pending_acks(self, topics: Any = None) -> Iterator[TP]:
+        tps = (TP(topic, partition) for topic, partition in self._positions.partitions())
+        return (tp for tp in tps if topics is None or tp in topics or tp.topic in topics)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        return self._positions.done((tp.topic, tp.partition))
+
+    def _should_commit(self, tp: TP, offset: int) -> bool:
+        return bool(self._committed_offset[tp] != offset)
+
+    async def _wait_next_records(self, timeout: float) -> Any:
+        for _ in range(FULL_WAITS):
+            if not self.flow_active or self.should_stop or self._get_active_partitions():
+                break
+            await asyncio.sleep(FULL_WAIT_S)
+        return await super()._wait_next_records(timeout)
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        del tp, offset_from, offset_to
+
+
+class Transport(driver.Transport):
+    """Hands our positions to the consumer."""
+
+    Consumer = Consumer
+
+    def __init__(self, url: Any, app: Any, positions: Positions) -> None:
+        super().__init__(url, app)
+        self.positions = positions
+
+
+class ConsumerOnly(BootStrategy):
+    """Starts no producer and no web server."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class App(faust.App):
+    """A Faust app that reads, and commits our positions. Its settings come from `options` alone, not from the environment."""
+
+    logger = logger
+    BootStrategy = ConsumerOnly
+
+    def __init__(self, group: str, *, positions: Positions, **options: Any) -> None:
+        super().__init__(group, env={}, **options)
+        self.transport = Transport(self.conf.broker_consumer, self, positions)
+
+    def _create_directories(self) -> None:
+        return

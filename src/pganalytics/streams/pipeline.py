@@ -1,0 +1,51 @@
+"""One batch from the agent to the brokers: guard, decide, send, and only then move the positions.
+
+The order that nothing may change. State before output would lose what a crash interrupts; output before state can only
+send something twice, and the ledger of the sink takes each record once.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from pganalytics.schemas.events import Event
+from pganalytics.schemas.topics import Topics
+from pganalytics.streams.guard import Guard
+from pganalytics.streams.outputs import Outputs
+from pganalytics.streams.positions import Positions, Start
+from pganalytics.streams.processor import Processor, event_record, position_outside_log
+from pganalytics.streams.records import Arrival, Partition
+
+logger = logging.getLogger(__name__)
+
+
+class Pipeline:
+    """Takes batches one after another, in the event loop's thread. Any exception must end the process."""
+
+    def __init__(self, topics: Topics, positions: Positions, *, guard: Guard, processor: Processor, outputs: Outputs) -> None:
+        self._topics = topics
+        self._positions = positions
+        self._guard = guard
+        self._processor = processor
+        self._outputs = outputs
+
+    async def process(self, arrivals: Sequence[Arrival]) -> None:
+        """Returns when everything made of these records is acknowledged, or when they are no longer ours."""
+        generation = self._positions.generation
+        starts = await self._guard.begin(arrivals)
+        if starts is None or generation != self._positions.generation:
+            return
+        taken = self._positions.take(arrivals)
+        told = [event_record(self._topics, event) for event in self._outside(arrivals, starts)]
+        await self._outputs.deliver(self._processor.process(arrivals) + told)
+        if generation == self._positions.generation:
+            self._positions.finish(taken)
+
+    def _outside(self, arrivals: Sequence[Arrival], starts: Mapping[Partition, Start]) -> list[Event]:
+        events = []
+        for partition, start in starts.items():
+            if start.outside:
+                first = next(arrival for arrival in arrivals if arrival.place == partition)
+                facts = {"topic": first.topic, "partition": first.partition, "reason": start.outside}
+                logger.warning("position outside the log", extra=facts)
+                events.append(position_outside_log(self._topics, first, start.outside))
+        return events

@@ -1,0 +1,44 @@
+"""The streams as a service: `pganalytics streams`."""
+
+import asyncio
+import logging
+import threading
+import time
+
+from pganalytics.runtime.errors import Crash, SettingsError, Unreachable
+from pganalytics.runtime.kafka import topic_problems
+from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.topics import Topics
+
+logger = logging.getLogger(__name__)
+
+
+def run(settings: Settings, lifecycle: Lifecycle) -> None:
+    """Admit what is collected until a stop is requested, then finish the batch at hand, commit and leave the group.
+
+    Raises SettingsError or Unreachable, one line each, when something is not as it must be; Crash when a thread ended with
+    an exception. An error in the agent ends the process at once, with the exit code of a crash.
+    """
+    try:
+        from pganalytics.streams.worker import Worker  # noqa: PLC0415 - Faust is an extra
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] not in ("faust", "mode", "aiokafka"):
+            raise
+        raise SettingsError(f"the streams need {error.name}: install `pganalytics[streams]`") from error
+    worker = Worker(settings)
+    topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+    if problems := topic_problems(settings.kafka, topics.table()):
+        raise Unreachable("\n".join(problems))
+    delivered = threading.Event()
+    lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
+    thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
+    logger.info("streams started", extra={"prefix": topics.prefix})
+    lifecycle.wait()
+    deadline = time.monotonic() + settings.streams.stop_timeout_s
+    thread.join(settings.streams.stop_timeout_s)
+    delivered.set()
+    late = lifecycle.join_all(deadline + 1)
+    if lifecycle.failure is not None:
+        raise Crash(f"streams: {lifecycle.failure!r}") from lifecycle.failure
+    logger.info("streams stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})

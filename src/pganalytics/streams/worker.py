@@ -1,0 +1,71 @@
+"""One worker: the Faust app and everything that it is put together from, in one event loop."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+
+from pganalytics.runtime.offsets import GroupOffsets
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.topics import Topics
+from pganalytics.streams.app import build_app, group_of
+from pganalytics.streams.failstop import fail_stop
+from pganalytics.streams.guard import Guard
+from pganalytics.streams.outputs import build_outputs
+from pganalytics.streams.overrides import App, check_versions
+from pganalytics.streams.pipeline import Pipeline
+from pganalytics.streams.positions import Positions
+from pganalytics.streams.processor import Processor
+from pganalytics.streams.quota import Limits
+from pganalytics.streams.repeats import quieten
+from pganalytics.streams.security import credentials_of
+
+logger = logging.getLogger(__name__)
+
+TICK_S = 0.1
+
+
+class Worker:
+    """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        check_versions()
+        self._settings = settings
+        self._credentials = credentials_of(settings.kafka.options)
+        self.outputs = build_outputs(settings.kafka)
+
+    async def run(self, stop: threading.Event) -> None:
+        """Work until `stop`; returns when everything is committed and the group is left. Raises what broke Faust."""
+        quieten()
+        topics = Topics(self._settings.kafka.prefix, self._settings.kafka.partitions)
+        offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
+        positions = Positions()
+        pipeline = Pipeline(
+            topics,
+            positions,
+            guard=Guard(offsets, positions, stopping=stop.is_set),
+            processor=Processor(topics, Limits.of(self._settings.streams.quota)),
+            outputs=self.outputs,
+        )
+        app = build_app(
+            self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
+        )
+        try:
+            await _run(app, stop)
+        finally:
+            offsets.close()
+
+
+async def _run(app: App, stop: threading.Event) -> None:
+    starting = asyncio.create_task(app.start())
+    while not stop.is_set():
+        if starting.done():
+            starting.result()
+        if app.crashed:
+            raise app.crash_reason or RuntimeError("Faust crashed")
+        await asyncio.sleep(TICK_S)
+    await app.stop()
+    if not starting.done():
+        starting.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting

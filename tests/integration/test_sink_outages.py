@@ -1,0 +1,293 @@
+"""The store goes away in every manner, the sink is killed at any moment: afterwards each record is there once."""
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+from confluent_kafka import KafkaException, TopicPartition
+
+from conftest import settings_for
+from integration.sink_feed import Feed, Record, Store, heartbeat, record, running_sink, until
+from integration.test_sink_dead_letters import read_topic
+from pganalytics.embedded.kafka import KafkaBroker
+from pganalytics.embedded.postgres import PostgresServer
+from pganalytics.runtime.kafka import admin, make_topics
+from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.identity import Lane
+from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
+from pganalytics.sink import store
+from pganalytics.sink.connection import LOCK_TIMEOUT_S
+from pganalytics.sink.deep_audit import deep_audit
+
+
+@pytest.fixture
+def own_store(tmp_path: Path) -> Iterator[PostgresServer]:
+    """A server to break."""
+    with PostgresServer.start(tmp_path / "store") as server:
+        yield server
+
+
+@pytest.fixture
+def own(kafka: KafkaBroker, own_store: PostgresServer, tmp_path: Path) -> Settings:
+    """Settings with a store to break."""
+    made = settings_for(kafka, own_store, "postgres", tmp_path)
+    made = made.model_copy(update={"sink": made.sink.model_copy(update={"retry_max_s": 0.5})})
+    make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
+    return made
+
+
+class Load:
+    """Records of a few collectors, one after the other, until it is stopped; heartbeats that count them at the end."""
+
+    def __init__(self, settings: Settings, seed: int) -> None:
+        self._feed = Feed(settings)
+        self._random = random.Random(seed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.sent: dict[str, int] = {f"c{number}": 0 for number in range(8)}
+
+    @property
+    def count(self) -> int:
+        return sum(self.sent.values())
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.01):
+            name = self._random.choice(list(self.sent))
+            upto = self.sent[name] + self._random.randint(1, 30)
+            records = [record(name, seq) for seq in range(self.sent[name] + 1, upto + 1)]
+            self._feed.admit(*records, *self._random.sample(records, len(records) // 4))
+            self.sent[name] = upto
+
+    @contextmanager
+    def running(self) -> Iterator["Load"]:
+        self._thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            self._thread.join(60)
+            beats = [heartbeat(name, 1, {Lane.NORMAL: highest}) for name, highest in self.sent.items()]
+            self._feed.admit(*beats, lane=Lane.CRITICAL)
+
+
+def settled(settings: Settings, load: Load) -> None:
+    """Everything that was sent is stored, once."""
+    stored = Store(settings)
+    until(lambda: stored.stored() == load.count + len(load.sent), timeout_s=60, what="all stored")
+    report = deep_audit(settings)
+    assert report.ok, report.to_json()
+    assert report.total.emitted == report.total.stored == load.count + len(load.sent)
+    assert stored.one("select count(*) from metrics.database") == load.count
+
+
+def test_a_store_that_is_killed_and_comes_back(
+    own: Settings, own_store: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Logged when it begins and when it ends, and no lines between."""
+    stored = Store(own)
+    load = Load(own, 1)
+    with running_sink(own), load.running():
+        until(lambda: stored.stored() > 100)
+        own_store.kill()
+        time.sleep(2)
+        own_store.start_again()
+        before = load.count
+        until(lambda: stored.stored() > before)
+    with running_sink(own):
+        settled(own, load)
+    messages = [each.message for each in caplog.records if each.name == "pganalytics.sink.loop"]
+    assert messages.count("the sink waits") <= 3
+    assert messages.count("the sink goes on") >= 1
+
+
+def test_a_store_that_is_read_only_for_a_while(own: Settings) -> None:
+    stored = Store(own)
+    load = Load(own, 2)
+    with running_sink(own), load.running():
+        until(lambda: stored.stored() > 100)
+        stored.run("alter system set default_transaction_read_only = on")
+        stored.run("select pg_reload_conf()")
+        until(lambda: stored.one("show default_transaction_read_only") == "on")
+        time.sleep(1)
+        with psycopg.connect(stored.conninfo, autocommit=True) as connection:
+            connection.execute("set default_transaction_read_only = off")
+            connection.execute("alter system reset default_transaction_read_only")
+            connection.execute("select pg_reload_conf()")
+        before = load.count
+        until(lambda: stored.stored() > before)
+        settled_later = load
+    with running_sink(own):
+        settled(own, settled_later)
+
+
+def test_a_table_that_is_locked_holds_the_sink_and_not_its_membership(own: Settings) -> None:
+    """As by an ALTER TABLE: the batch waits, is given up at lock_timeout, and is tried again."""
+    stored = Store(own)
+    load = Load(own, 3)
+    with running_sink(own), load.running():
+        until(lambda: stored.stored() > 100)
+        with psycopg.connect(stored.conninfo) as connection:
+            connection.execute("lock table metrics.database in access exclusive mode")
+            time.sleep(LOCK_TIMEOUT_S + 1.5)
+        before = load.count
+        until(lambda: stored.stored() > before)
+    with running_sink(own):
+        settled(own, load)
+
+
+def test_a_store_restored_from_a_backup_catches_up(own: Settings) -> None:
+    """Rows, ledger and positions of an earlier moment: the running sink notices at its next batch and reads again."""
+    stored, feed = Store(own), Feed(own)
+    with running_sink(own):
+        feed.admit(*(record("c", seq) for seq in range(1, 51)))
+        until(lambda: stored.stored() == 50)
+        with psycopg.connect(stored.conninfo) as connection:
+            for table in ("pganalytics.positions", "pganalytics.ledger", "metrics.database"):
+                connection.execute(f"delete from {table}")
+        feed.admit(*(record("c", seq) for seq in range(51, 61)))
+        until(lambda: stored.stored() == 60)
+    assert stored.one("select count(*) from metrics.database") == 60
+    assert deep_audit(own).ok
+
+
+def cut(settings: Settings, place: TopicPartition) -> None:
+    """Delete the records before an offset, as retention does."""
+    client = admin(settings.kafka)
+    asked = client.delete_records([place])
+    for future in asked.values():
+        future.result(20)
+
+
+def test_a_position_outside_of_the_log_is_an_event(settings: Settings) -> None:
+    """Retention was faster than the sink, or the topic was made anew: reading goes on at the log's start."""
+    stored, feed = Store(settings), Feed(settings)
+    with running_sink(settings):
+        feed.admit(*(record("c", seq) for seq in range(1, 11)))
+        until(lambda: stored.stored() == 10)
+    topic, number, end = stored.ask("select topic, partition, next_offset from pganalytics.positions where next_offset > 0")[0]
+    feed.admit(*(record("c", seq) for seq in range(11, 21)))
+    cut(settings, TopicPartition(topic, number, end + 5))
+    with running_sink(settings):
+        until(lambda: stored.stored() == 15)
+        until(lambda: stored.one("select count(*) from pganalytics.events") == 1)
+    assert stored.ask('select kind, topic, partition, "offset" from pganalytics.events') == [
+        ("position_outside_log", topic, number, end)
+    ]
+    stored.run("update pganalytics.positions set next_offset = 1000 where (topic, partition) = (%s, %s)", topic, number)
+    with running_sink(settings):
+        until(lambda: stored.one("select count(*) from pganalytics.events") == 2)
+        feed.admit(record("c", 21))
+        until(lambda: stored.stored() == 16)
+
+
+def test_a_log_that_is_cut_while_the_sink_reads(settings: Settings) -> None:
+    """The consumer learns of it by an error of the broker, not at its start."""
+    stored, feed = Store(settings), Feed(settings)
+    with running_sink(settings):
+        feed.admit(*(record("c", seq) for seq in range(1, 11)))
+        until(lambda: stored.stored() == 10)
+        topic, number, _ = stored.ask("select topic, partition, next_offset from pganalytics.positions where next_offset > 0")[0]
+        stored.run("update pganalytics.positions set next_offset = 2 where (topic, partition) = (%s, %s)", topic, number)
+        cut(settings, TopicPartition(topic, number, 7))
+        feed.admit(record("c", 11))
+        until(lambda: stored.stored() == 11)
+        until(lambda: stored.one("select count(*) from pganalytics.events") == 1)
+    assert deep_audit(settings).ok
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Settings
+from pganalytics.sink import service
+lifecycle = Lifecycle()
+lifecycle.install_signals()
+service.run(Settings.model_validate_json(Path(sys.argv[1]).read_text()), lifecycle)
+"""
+
+
+def start_process(path: Path) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stderr=subprocess.DEVNULL)
+
+
+def test_a_sink_that_is_killed_at_any_moment(settings: Settings, tmp_path: Path) -> None:
+    """SIGKILL of either of two at seeded moments, one SIGSTOP beyond the session timeout: a zombie when it goes on."""
+    store.set_up(settings)
+    quick = settings.model_copy(
+        update={"sink": settings.sink.model_copy(update={"session_timeout_s": 6.0, "batch_records": 200})}
+    )
+    path = tmp_path / f"settings-{secrets.token_hex(4)}.json"
+    path.write_text(quick.model_dump_json())
+    rng = random.Random(7)
+    stored, load = Store(settings), Load(settings, 7)
+    processes = [start_process(path), start_process(path)]
+    try:
+        with load.running():
+            until(lambda: stored.stored() > 50, timeout_s=60)
+            for _ in range(5):
+                time.sleep(rng.uniform(0.3, 2.0))
+                place = rng.randrange(2)
+                processes[place].kill()
+                processes[place].wait(10)
+                processes[place] = start_process(path)
+            os.kill(processes[0].pid, signal.SIGSTOP)
+            time.sleep(8)
+            os.kill(processes[0].pid, signal.SIGCONT)
+            time.sleep(1)
+        settled(settings, load)
+        for process in processes:
+            process.terminate()
+        assert [process.wait(30) for process in processes] == [0, 0]
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+                process.wait(10)
+
+
+def test_the_largest_record_that_kafka_takes(settings: Settings) -> None:
+    """As a dead letter it is too large with our headers: it goes without its body, and holds nothing up."""
+    stored, feed = Store(settings), Feed(settings)
+    for spare in range(0, 2000, 20):
+        largest = Record(b"c", os.urandom(MAX_MESSAGE_BYTES - spare), [])
+        try:
+            feed.admit(largest)
+            break
+        except (KafkaException, AssertionError):
+            continue
+    feed.admit(record("c", 1, reset="x" * 3_000_000))
+    with running_sink(settings):
+        until(lambda: stored.stored() == 1)
+        until(lambda: stored.one("select count(*) from pganalytics.dead_letters") == 1)
+    assert stored.one("select length(reset) from metrics.database") == 3_000_000
+    (letter,) = read_topic(settings, feed.topics.dead_letter)
+    assert letter.value() is None
+    assert dict(letter.headers())["body_left_out"] == str(len(largest.value or b"")).encode()
+
+
+def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, postgres: PostgresServer, database: str) -> None:
+    """The sink waits, and goes on where the store is."""
+    with KafkaBroker.start(tmp_path / "kafka") as broker:
+        made = settings_for(broker, postgres, database, tmp_path)
+        make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
+        stored, feed = Store(made), Feed(made)
+        with running_sink(made):
+            feed.admit(*(record("c", seq) for seq in range(1, 101)))
+            until(lambda: stored.stored() == 100)
+            broker.kill()
+            time.sleep(2)
+            broker.start_again()
+            feed.admit(*(record("c", seq) for seq in range(51, 201)))
+            until(lambda: stored.stored() == 200, timeout_s=60)
+        assert deep_audit(made).ok
