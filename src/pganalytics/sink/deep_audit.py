@@ -124,7 +124,8 @@ def _spans_of_collected(
 ) -> tuple[dict[Partition, Span], dict[Partition, int]]:
     """What the streams have not finished, and the ends by which heartbeats are judged."""
     timeout_s = settings.kafka.timeout_s
-    done = commits(client, f"{topics.prefix}.streams", timeout_s)
+    collected = _partitions(topics, [topics.collected(lane) for lane in LANES])
+    done = commits(settings.kafka, f"{topics.prefix}.streams", collected)
     ends: dict[Partition, int] = {}
     for lane in (Lane.CRITICAL, *(lane for lane in LANES if lane is not Lane.CRITICAL)):
         ends |= log_ends(client, _partitions(topics, [topics.collected(lane)]), timeout_s)

@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.offsets import GroupOffsets
+from pganalytics.runtime.settings import Kafka
 from pganalytics.sink.records import Partition
 
 RETRY_S = 0.1
@@ -25,14 +27,16 @@ def log_ends(admin: AdminClient, partitions: Iterable[Partition], timeout_s: flo
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
 
 
-def commits(admin: AdminClient, group: str, timeout_s: float) -> dict[Partition, int]:
+def commits(kafka: Kafka, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
     """What a group has committed; nothing for partitions that it never did. Raises Unreachable."""
-    asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=timeout_s)
+    offsets = GroupOffsets(kafka, group, name="audit-commits")
     try:
-        found = asked[group].result(timeout_s + 1)
-    except (KafkaException, TimeoutError) as error:
+        found = offsets.committed(partitions)
+    except KafkaException as error:
         raise Unreachable(f"kafka: the commits of group {group} cannot be asked: {_reason(error)}") from error
-    return {(entry.topic, entry.partition): entry.offset for entry in found.topic_partitions if entry.offset >= 0}
+    finally:
+        offsets.close()
+    return {partition: offset for partition, offset in found.items() if offset is not None}
 
 
 def _offsets(admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec, timeout_s: float) -> dict[Partition, int]:
