@@ -1,15 +1,18 @@
 """What a broker says of partitions: a group's committed offsets, and where the logs begin and end.
 
-Asked by a plain consumer that is in no assignment. The admin client's `list_consumer_group_offsets` is not used: while the
+Asked by a plain consumer that is in no group. The admin client's `list_consumer_group_offsets` is not used: while the
 broker still makes its offsets topic (a fresh cluster), confluent-kafka 2.16.1 crashes the process in it.
 """
 
+import time
 from collections.abc import Iterable
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Kafka
+
+POLL_S = 0.1
 
 
 class GroupOffsets:
@@ -18,6 +21,7 @@ class GroupOffsets:
     def __init__(self, kafka: Kafka, group: str, *, name: str) -> None:
         self._timeout_s = kafka.timeout_s
         ours = {"group_id": group, "enable_auto_commit": False, "enable_auto_offset_store": False}
+        ours |= {"isolation_level": "read_uncommitted", "auto_offset_reset": "error"}
         self._consumer = Consumer(client_config(kafka, name=name, **ours))
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
@@ -35,6 +39,28 @@ class GroupOffsets:
         if limits is None:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return limits[0], limits[1]
+
+    def first_from(self, topic: str, number: int, offset: int) -> int | None:
+        """The offset of the first record at or after `offset`, aborted ones too; markers of transactions are not records.
+
+        None when `offset` lies outside the log.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        self._consumer.assign([TopicPartition(topic, number, offset)])
+        try:
+            while time.monotonic() < deadline:
+                message = self._consumer.poll(POLL_S)
+                if message is None:
+                    continue
+                if (error := message.error()) is not None:
+                    if error.code() == KafkaError._AUTO_OFFSET_RESET:
+                        return None
+                    raise KafkaException(error)
+                if (found := message.offset()) is not None:
+                    return found
+        finally:
+            self._consumer.unassign()
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
 
     def close(self) -> None:
         """Let go of the connections."""

@@ -34,7 +34,9 @@ class Pipeline:
         starts = await self._guard.begin(arrivals)
         if starts is None or generation != self._positions.generation:
             return
-        taken = self._positions.take(arrivals)
+        taken, jumps = self._positions.take(arrivals)
+        if not await self._guard.explain(jumps):
+            return
         told = [event_record(self._topics, event) for event in self._outside(arrivals, starts)]
         await self._outputs.deliver(self._processor.process(arrivals) + told)
         if generation == self._positions.generation:

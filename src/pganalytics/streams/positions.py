@@ -2,14 +2,14 @@
 
 This, not Faust's own bookkeeping, is what is committed. The invariant: between the committed offset at assignment and the
 position, every offset was taken in order and everything made of it is acknowledged. Faust may hand over records before it
-has sought to the committed offset, and calls the jump a compacted gap; our topics are neither compacted nor transactional,
-so a jump means that records were skipped, and committing beyond it would lose them.
+has sought to the committed offset, and calls the jump a compacted gap. Our topics are not compacted: a jump means that
+records were skipped, and committing beyond it would lose them; or that somebody writes in transactions, whose markers take
+offsets. Which of the two it is only the broker can say, so jumps are returned and not judged here.
 """
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from pganalytics.streams.errors import Skipped
 from pganalytics.streams.records import Arrival, Partition
 
 
@@ -30,6 +30,15 @@ class Start:
     outside: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Jump:
+    """A record at `offset` came where the one at `expected` was due."""
+
+    partition: Partition
+    expected: int
+    offset: int
+
+
 def start_of(bounds: Bounds) -> Start:
     """Reading goes on at the committed offset. Where the log does not have it, at the log's start."""
     if bounds.committed is None:
@@ -40,11 +49,6 @@ def start_of(bounds: Bounds) -> Start:
         lost = bounds.low - bounds.committed
         return Start(bounds.low, f"committed is offset {bounds.committed}, the log starts at {bounds.low}: {lost} not read")
     return Start(bounds.committed)
-
-
-def follow(following: int, offset: int) -> int | None:
-    """The offset that must come after this record; None when records were skipped. A lower offset is a redelivery."""
-    return None if offset > following else max(following, offset + 1)
 
 
 class Positions:
@@ -73,21 +77,21 @@ class Positions:
         """Expect this offset first. Nothing is committed before the first record is finished, and what is to be told with it."""
         self._starts[partition] = offset
 
-    def take(self, arrivals: Iterable[Arrival]) -> dict[Partition, int]:
-        """The positions when these records are finished; raises Skipped. Nothing is changed: a batch that is given up
-        half-way leaves its positions behind, and the next batch finds the hole.
+    def take(self, arrivals: Iterable[Arrival]) -> tuple[dict[Partition, int], list[Jump]]:
+        """The positions when these records are finished, and the jumps on the way to them. A lower offset is a redelivery.
+
+        Nothing is changed: a batch that is given up half-way leaves its positions behind, and the next batch finds the jump.
         """
         taken: dict[Partition, int] = {}
+        jumps = []
         for arrival in arrivals:
             expected = taken.get(arrival.place)
             if expected is None:
                 expected = self._done.get(arrival.place, self._starts[arrival.place])
-            following = follow(expected, arrival.offset)
-            if following is None:
-                where = f"{arrival.topic}/{arrival.partition}"
-                raise Skipped(f"{where}: offset {expected} must come next, {arrival.offset} came")
-            taken[arrival.place] = following
-        return taken
+            if arrival.offset > expected:
+                jumps.append(Jump(arrival.place, expected, arrival.offset))
+            taken[arrival.place] = max(expected, arrival.offset + 1)
+        return taken, jumps
 
     def finish(self, taken: Mapping[Partition, int]) -> None:
         """Everything made of these records is acknowledged."""

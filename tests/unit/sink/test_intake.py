@@ -76,7 +76,7 @@ def test_reasons(got: Record, reason: Reason) -> None:
     assert poison(got).reason is reason
 
 
-@pytest.mark.parametrize("collected_at", [NOW + HOUR_US, NOW, NOW - 29 * DAY_US])
+@pytest.mark.parametrize("collected_at", [NOW + HOUR_US, NOW, NOW - 29 * DAY_US], ids=["hour ahead", "now", "old"])
 def test_times_within_the_bounds_are_stored(collected_at: int) -> None:
     assert isinstance(judge(record("c", 1, collected_at=collected_at)), Row)
 
@@ -100,7 +100,7 @@ def test_only_agreement_of_headers_and_key_names_the_culprit() -> None:
     assert named.collector == "victim"
 
 
-@pytest.mark.parametrize("collected_at", [NOW + 2 * HOUR_US, 0])
+@pytest.mark.parametrize("collected_at", [NOW + 2 * HOUR_US, 0], ids=["ahead", "1970"])
 def test_the_counts_of_a_heartbeat_hold_whatever_its_clock_says(collected_at: int) -> None:
     dead = poison(heartbeat("c", 1, {Lane.BULK: 9}, collected_at=collected_at))
     assert dead.beat is not None
