@@ -1,6 +1,5 @@
 """The services as processes, for tests that kill them."""
 
-import json
 import os
 import random
 import sys
@@ -11,23 +10,12 @@ from pathlib import Path
 
 from pganalytics.embedded.leash import Child
 from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_text import as_toml
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.report import AuditReport
 
 TESTS = Path(__file__).parents[1]
 START_AGAIN_S = (0.2, 2.0)
-
-
-def write_toml(settings: Settings, path: Path) -> Path:
-    """The settings of a test as a file for its processes."""
-    kafka, store = settings.kafka, settings.store
-    names = ("bootstrap", "prefix", "partitions", "replication_factor", "min_insync_replicas", "development")
-    lines = ["[kafka]", *(f"{key} = {json.dumps(getattr(kafka, key))}" for key in names)]
-    lines += ["[store]", *(f"{key} = {json.dumps(getattr(store, key))}" for key in ("host", "port", "user", "dbname"))]
-    lines += [f"password_file = {json.dumps(str(store.password_file))}", "[collect]"]
-    lines += [f"state_dir = {json.dumps(str(settings.collect.state_dir))}"]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return path
 
 
 class Pipeline:
@@ -85,7 +73,9 @@ class Pipeline:
 @contextmanager
 def pipeline(settings: Settings, folder: Path) -> Iterator[Pipeline]:
     """A pipeline whose processes end with the block."""
-    made = Pipeline(folder, write_toml(settings, folder / "settings.toml"))
+    config = folder / "settings.toml"
+    config.write_text(as_toml(settings), encoding="utf-8")
+    made = Pipeline(folder, config)
     try:
         yield made
     finally:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Stream
 from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.topics import Topics
+from waiting import until
 
 MAIN = """
 import sys
@@ -80,7 +81,7 @@ class AgentProcess:
 
     def wait_for(self, text: str, timeout_s: float = 30) -> str:
         """The first line that contains a text."""
-        wait_until(lambda: self.lines(text) or self._child.poll() is not None, timeout_s)
+        until(lambda: self.lines(text) or self._child.poll() is not None, timeout_s)
         assert self.lines(text), self.log
         return self.lines(text)[0]
 
@@ -174,14 +175,6 @@ def calls_of(arrived: list[Arrived], statement: tuple[int, int], column: str = "
     """Sum of the stored deltas of one statement (queryid, dbid), each identity once."""
     once = {one.headers.identity: one for one in of_metric(arrived, "statements")}
     return sum(int(row[column]) for one in once.values() for row in one.rows() if (row["queryid"], row["dbid"]) == statement)
-
-
-def wait_until(condition: Callable[[], object], timeout_s: float = 30) -> None:
-    """Poll a condition."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come about in time"
-        time.sleep(0.05)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -232,11 +232,3 @@ def running_services(*each: Settings) -> Iterator[list[Lifecycle]]:
             thread.join(40)
     assert not any(thread.is_alive() for thread in threads)
     assert not failures, failures
-
-
-def until(condition: Callable[[], bool], *, timeout_s: float = 30, what: str = "condition") -> None:
-    """Poll; fails the test when the time is up."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s:g} s"
-        time.sleep(0.05)

@@ -2,8 +2,6 @@
 
 import os
 import secrets
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ from typing import Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
+from pganalytics.embedded.leash import Child
 from pganalytics.runtime.kafka import make_topics, producer_config
 from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
@@ -24,6 +23,7 @@ from pganalytics.schemas.headers import Headers, HeartbeatFacts, Wire
 from pganalytics.schemas.identity import LANES, Identity, Lane
 from pganalytics.schemas.topics import Topics
 
+TESTS = Path(__file__).parents[1]
 EPOCH = 1024
 SCHEMA = "0123456789abcdef"
 
@@ -67,10 +67,11 @@ def headers(
 class Feed:
     """Sends collected records and remembers which were acknowledged."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, **options: object) -> None:
         self.topics = topics_of(settings)
         self.sent: set[Identity] = set()
-        self._producer = Producer(producer_config(settings.kafka, name="feed", linger_ms=2, message_timeout_ms=0))
+        config = producer_config(settings.kafka, name="feed", linger_ms=2, message_timeout_ms=0, **options)
+        self._producer = Producer(config)
 
     def record(self, collector: str, seq: int, *, lane: Lane = Lane.NORMAL, value: bytes | None = b"body", **how: Any) -> None:
         """Send a record as an agent would."""
@@ -206,53 +207,47 @@ def caught_up(settings: Settings) -> bool:
     return committed(settings) == ends(settings, [topics.collected(lane) for lane in LANES])
 
 
-def eventually(condition: Callable[[], bool], timeout_s: float = 40, *, every_s: float = 0.2) -> None:
-    """Poll until a condition holds."""
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(every_s)
-
-
 class Streams:
-    """`pganalytics streams` as a user runs it."""
+    """`pganalytics streams` as a user runs it; `fault` plants one of `integration.streams_faults`."""
 
-    def __init__(self, settings: Settings, folder: Path) -> None:
+    def __init__(self, settings: Settings, folder: Path, fault: str = "") -> None:
         self.folder = folder
         self.log = folder / "streams.log"
-        self._config = folder / "streams.toml"
-        self._config.write_text(as_toml(settings))
-        self.process: subprocess.Popen[bytes] | None = None
+        config = folder / "streams.toml"
+        config.write_text(as_toml(settings), encoding="utf-8")
+        how = ["integration.streams_faults", fault] if fault else ["pganalytics.cli"]
+        self._command = [sys.executable, "-m", *how, "streams", "--config", str(config)]
+        self._child: Child | None = None
 
     def start(self) -> None:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith(("PGANALYTICS_", "KAFKA_"))}
-        command = [sys.executable, "-m", "pganalytics.cli", "streams", "--config", str(self._config)]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(command, stderr=log, stdout=log, cwd=self.folder, env=environment)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("PGANALYTICS_", "KAFKA_"))}
+        env = {**kept, "PYTHONPATH": str(TESTS)}
+        self._child = Child.start(self._command, env=env, cwd=self.folder, stdout=self.log, name="streams")
 
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.kill()
-        self.process.wait(10)
+    @property
+    def child(self) -> Child:
+        assert self._child is not None
+        return self._child
 
     def stop(self, timeout_s: float = 30) -> int:
         """SIGTERM; the exit code."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout_s)
+        return self.child.terminate(timeout_s)
+
+    def kill(self) -> None:
+        self.child.kill()
 
     @property
     def lives(self) -> bool:
-        return self.process is not None and self.process.poll() is None
+        return self.child.poll() is None
 
     def text(self) -> str:
-        return self.log.read_text() if self.log.exists() else ""
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
 
 @contextmanager
-def running(settings: Settings, folder: Path) -> Iterator[Streams]:
+def running(settings: Settings, folder: Path, fault: str = "") -> Iterator[Streams]:
     """The streams, at work until the block ends."""
-    streams = Streams(settings, folder)
+    streams = Streams(settings, folder, fault)
     streams.start()
     try:
         yield streams

@@ -14,7 +14,6 @@ from integration.producers_feed import (
     calls_of,
     collected,
     of_metric,
-    wait_until,
     watched,
     with_targets,
 )
@@ -24,6 +23,7 @@ from pganalytics.runtime.kafka import make_topics
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.topics import Topics
+from waiting import until
 
 STATEMENT = "insert into visits select 1"
 
@@ -67,7 +67,7 @@ def statements_seen(settings: Settings, more_than: int = 0, collector: str | Non
 def wait_for_statements(settings: Settings, more: int = 1, collector: str | None = None) -> None:
     """Return when `more` snapshots were taken from now on."""
     seen = len(of_metric(collected(settings.kafka), "statements", collector))
-    wait_until(lambda: statements_seen(settings, seen + more - 1, collector))
+    until(lambda: statements_seen(settings, seen + more - 1, collector))
 
 
 def test_what_arrives_is_what_happened(
@@ -81,7 +81,7 @@ def test_what_arrives_is_what_happened(
     chosen = with_targets(settings, *(target.target(name) for name, target in both.items()))
     with AgentProcess(chosen, log) as agent:
         for name in both:
-            wait_until(lambda name=name: statements_seen(chosen, 0, name))  # type: ignore[misc]
+            until(lambda name=name: statements_seen(chosen, 0, name))  # type: ignore[misc]
         for times in (70, 7, 40):
             for load in loads.values():
                 load.run(times)
@@ -123,7 +123,7 @@ def test_a_killed_agent_goes_on_where_it_was(settings: Settings, one: Watched, l
     _, before, _ = load.counted()
     chosen = with_targets(settings, one.target("one"))
     with AgentProcess(chosen, log) as agent:
-        wait_until(lambda: statements_seen(chosen, 1))
+        until(lambda: statements_seen(chosen, 1))
         load.run(20)
         wait_for_statements(chosen)
         load.run(30)
@@ -154,7 +154,7 @@ def test_an_outage_of_the_broker_costs_nothing(one: Watched, settings: Settings,
         chosen = with_targets(Settings.model_validate(sections), one.target("one"), stop_timeout_s=4)
         make_topics(chosen.kafka, Topics(chosen.kafka.prefix, chosen.kafka.partitions).table())
         with AgentProcess(chosen, log) as agent:
-            wait_until(lambda: statements_seen(chosen, 1))
+            until(lambda: statements_seen(chosen, 1))
             broker.kill()
             for _ in range(4):
                 load.run(10)
@@ -181,10 +181,10 @@ def test_an_outage_of_the_broker_costs_nothing(one: Watched, settings: Settings,
 
 def test_a_collector_that_the_settings_no_longer_name_is_told_to_its_end(settings: Settings, one: Watched, log: Path) -> None:
     with AgentProcess(with_targets(settings, one.target("gone")), log) as agent:
-        wait_until(lambda: of_metric(collected(settings.kafka), "heartbeat"))
+        until(lambda: of_metric(collected(settings.kafka), "heartbeat"))
         agent.kill()
     with AgentProcess(with_targets(settings, one.target("here")), log) as agent:
-        wait_until(lambda: len(finals_of(settings, "gone")) == 2)
+        until(lambda: len(finals_of(settings, "gone")) == 2)
         assert agent.stop() == 0
     last = of_metric(collected(settings.kafka), "heartbeat", "gone")[-1]
     assert (last.body["up"], last.body["error"]) == (False, "not_configured")
@@ -202,7 +202,7 @@ def test_a_limit_leaves_totals_exact(settings: Settings, one: Watched, log: Path
     chosen = with_targets(settings, one.target("one"))
     chosen = Settings.model_validate({**chosen.model_dump(), "metrics": {"statements": {"interval_s": 3, "limit": 100}}})
     with AgentProcess(chosen, log) as agent:
-        wait_until(lambda: statements_seen(chosen))
+        until(lambda: statements_seen(chosen))
         for number in range(300):
             columns = [f"c{bit}" for bit in range(9) if number >> bit & 1]
             connection.execute("select " + ", ".join(["1", *columns]) + " from wide")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from integration.producers_feed import Asker, Watched, wait_until, watched
+from integration.producers_feed import Asker, Watched, watched
 from pganalytics.embedded.binaries import PostgresBinaries, find_postgres
 from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.producers import session
@@ -20,6 +20,7 @@ from pganalytics.producers.diff import Difference
 from pganalytics.producers.reading import Reading, layout_of
 from pganalytics.producers.results import Failed
 from pganalytics.schemas.metric import builtin_schemas
+from waiting import until
 
 MAJORS = sorted({binaries.major: binaries for binaries in reversed(find_postgres())}.values(), key=lambda one: one.major)
 EXTENSIONS = ("1.8", "1.9", "1.10", "1.11", "1.12")
@@ -63,7 +64,7 @@ def test_an_old_transaction_and_its_xmin_are_seen(asker: Asker, server: Postgres
     with psycopg.connect(server.conninfo()) as connection:
         connection.execute("set transaction isolation level repeatable read")
         connection.execute("select pg_current_xact_id()")
-        wait_until(lambda: pulse(asker)["oldest_transaction"] > 100_000)
+        until(lambda: pulse(asker)["oldest_transaction"] > 100_000)
         assert pulse(asker)["oldest_xmin_age"] >= 1
 
 
@@ -121,7 +122,7 @@ def test_commits_and_rows_are_the_server_s_own(asker: Asker, server: PostgresSer
         inserted += counters("database", difference, reading, (oid[0],))["tup_inserted"]
         return inserted >= 500
 
-    wait_until(all_seen)
+    until(all_seen)
     assert inserted == 500
 
 
@@ -147,13 +148,13 @@ def test_a_crash_that_discards_the_statistics_is_noticed(tmp_path: Path) -> None
         target = watched(own, tmp_path)
         asker = Asker(target.target("one"))
         commits = load(own, target, 300)
-        wait_until(lambda: seen_commits(asker, target) >= commits)
+        until(lambda: seen_commits(asker, target) >= commits)
         asker.begin("database")
         with psycopg.connect(own.conninfo(), autocommit=True) as victim:
             os.kill(victim.info.backend_pid, signal.SIGKILL)
-            wait_until(lambda: answers(own))
+            until(lambda: answers(own))
         more = load(own, target, 20)
-        wait_until(lambda: seen_commits(asker, target) >= more)
+        until(lambda: seen_commits(asker, target) >= more)
         difference, reading = asker.moved("database")
         assert difference is not None
         assert (difference.whole, difference.reason) == (True, "crash")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from confluent_kafka import Producer
 
-from integration.producers_feed import assert_contiguous, collected, wait_until
+from integration.producers_feed import assert_contiguous, collected
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.sender import Sender
@@ -20,6 +20,7 @@ from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.topics import Topics
+from waiting import until
 
 DATABASE = builtin_schemas()["database"]
 CODEC = RecordCodec(DATABASE)
@@ -56,9 +57,9 @@ def test_a_record_that_the_broker_refuses_for_good_waits_alone(settings: Setting
     spool.start_epoch("a", 100)
     made = spool.append_many([snapshot(10), snapshot(5000), snapshot(10)])
     with sending(kafka, spool):
-        wait_until(lambda: spool.usage[0] == 1)
+        until(lambda: spool.usage[0] == 1)
         spool.append(snapshot(10))
-        wait_until(lambda: spool.usage[0] == 1 and len(collected(kafka)) == 3)
+        until(lambda: spool.usage[0] == 1 and len(collected(kafka)) == 3)
     left = spool.unsent(Lane.NORMAL, limit=9, exclude=(), schemas=[DATABASE.id])
     assert [one.headers.identity for one in left] == [made[1]]
     spool.close()
@@ -78,7 +79,7 @@ def test_records_through_two_deaths_of_the_broker(settings: Settings, tmp_path: 
                     broker.kill()
                     spool.append(snapshot())
                     broker.start_again()
-            wait_until(lambda: spool.usage == (0, 0), 60)
+            until(lambda: spool.usage == (0, 0), 60)
         arrived = collected(kafka)
         assert list(assert_contiguous(arrived).values()) == [1502]
         spool.close()

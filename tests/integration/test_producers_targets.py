@@ -17,7 +17,6 @@ from integration.producers_feed import (
     collected,
     of_metric,
     silent_server,
-    wait_until,
     watched,
     with_targets,
 )
@@ -36,6 +35,7 @@ from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.metric import builtin_schemas
+from waiting import until
 
 
 @pytest.fixture
@@ -79,8 +79,8 @@ def test_every_sick_target_is_named_once_with_its_cure_and_the_others_are_read(
             names = ["locked-out", "no-file", "no-database", "down", "nameless", "silent"]
             lines = {name: agent.wait_for(f"collector={name} ") for name in names}
             lines |= {name: agent.wait_for(f"collector={name} metric=statements") for name in ("bare", "poor")}
-            wait_until(lambda: len(of_metric(collected(chosen.kafka), "statements", "well")) >= 5)
-            wait_until(lambda: of_metric(collected(chosen.kafka), "database", "bare"))
+            until(lambda: len(of_metric(collected(chosen.kafka), "statements", "well")) >= 5)
+            until(lambda: of_metric(collected(chosen.kafka), "database", "bare"))
             assert agent.stop() == 0
             for name in lines:
                 told = [line for line in agent.lines(f"collector={name} ") if " WARNING " in line]
@@ -109,12 +109,12 @@ def test_a_target_that_comes_back_is_read_again(
     target = watched(own_server, tmp_path)
     chosen = with_targets(settings, target.target("one"), retry_max_s=1)
     with AgentProcess(chosen, log) as agent:
-        wait_until(lambda: of_metric(collected(chosen.kafka), "statements"))
+        until(lambda: of_metric(collected(chosen.kafka), "statements"))
         own_server.stop()
         agent.wait_for("target cannot be read")
         own_server.start_again()
         agent.wait_for("target is read again")
-        wait_until(lambda: of_metric(collected(chosen.kafka), "heartbeat")[-1].body["up"])
+        until(lambda: of_metric(collected(chosen.kafka), "heartbeat")[-1].body["up"])
         assert agent.stop() == 0
 
 
@@ -149,7 +149,7 @@ def test_a_server_that_stops_in_its_tracks_holds_a_worker_no_longer_than_the_dea
             assert time.monotonic() - began < 4
     finally:
         own_server.resume()
-    wait_until(lambda: isinstance(asker.ask("heartbeat"), Answer))
+    until(lambda: isinstance(asker.ask("heartbeat"), Answer))
     asker.pools.close()
     fresh.pools.close()
 

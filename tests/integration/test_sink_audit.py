@@ -5,7 +5,7 @@ import threading
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from integration.sink_feed import DAY_US, EPOCH, Feed, Store, event_record, heartbeat, now_us, record, running_sink, until
+from integration.sink_feed import DAY_US, EPOCH, Feed, Store, event_record, heartbeat, now_us, record, running_sink
 from pganalytics.runtime.errors import Unreachable
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Settings
@@ -20,6 +20,7 @@ from pganalytics.sink.partitions import drop_day
 from pganalytics.sink.report import Counts
 from pganalytics.sink.store import set_up
 from pganalytics.sink.upkeep import look_after
+from waiting import until
 
 
 @pytest.fixture

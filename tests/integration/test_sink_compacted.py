@@ -8,12 +8,13 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from integration.sink_feed import Feed, Record, until
+from integration.sink_feed import Feed, Record
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.errors import Unreachable
 from pganalytics.runtime.kafka import admin
 from pganalytics.runtime.settings import Settings
+from waiting import until
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from integration.sink_feed import DAY_US, EPOCH, Feed, Record, Store, heartbeat, now_us, record, running_sink, until
+from integration.sink_feed import DAY_US, EPOCH, Feed, Record, Store, heartbeat, now_us, record, running_sink
 from integration.test_sink_stores import DATABASE, custom, publish
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Settings
@@ -17,6 +17,7 @@ from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.metric import load_schema
 from pganalytics.sink.deep_audit import deep_audit
+from waiting import until
 
 REASONS = "select reason, count(*)::int from pganalytics.dead_letters group by 1 order by 1"
 

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from integration.sink_feed import EPOCH, Store, heartbeat, now_us, record, until
+from integration.sink_feed import EPOCH, Store, heartbeat, now_us, record
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane, Stream
@@ -31,6 +31,7 @@ from pganalytics.sink.store import set_up
 from pganalytics.sink.tables import Tables
 from pganalytics.sink.writer import BatchWriter
 from unit.sink.sink_records import KNOWN, message
+from waiting import until
 
 STREAM = Stream("c", EPOCH, Lane.NORMAL)
 WITHOUT_LOCK = statement("ledger_lock").replace("for update of l", "")

@@ -17,7 +17,7 @@ import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
 from conftest import settings_for
-from integration.sink_feed import Feed, Record, Store, heartbeat, record, running_sink, until
+from integration.sink_feed import Feed, Record, Store, heartbeat, record, running_sink
 from integration.test_sink_dead_letters import read_topic
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.postgres import PostgresServer
@@ -28,6 +28,7 @@ from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 from pganalytics.sink import store
 from pganalytics.sink.connection import LOCK_TIMEOUT_S
 from pganalytics.sink.deep_audit import deep_audit
+from waiting import until
 
 
 @pytest.fixture

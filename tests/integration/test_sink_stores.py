@@ -19,7 +19,6 @@ from integration.sink_feed import (
     record,
     running_services,
     running_sink,
-    until,
 )
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Settings
@@ -29,6 +28,7 @@ from pganalytics.schemas.metric import MetricSchema, builtin_schemas, load_schem
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.store import set_up
+from waiting import until
 
 DATABASE = builtin_schemas()["database"]
 

@@ -16,7 +16,7 @@ from pganalytics.embedded.cache import fetched
 from pganalytics.embedded.cluster import quoted, write_private
 from pganalytics.embedded.errors import EmbeddedError, FetchFailed, PortInUse, StartFailed, ToolMissing
 from pganalytics.embedded.kafka import KafkaBroker
-from pganalytics.embedded.kafka_files import KAFKA_VERSION, POM, java_major, kafka_jars
+from pganalytics.embedded.kafka_files import KAFKA_VERSION, POM, cluster_id, java_major, kafka_jars
 from pganalytics.embedded.machine import Machine, owned_folder
 from pganalytics.embedded.ports import HOST, OUTGOING_RANGE, claim_port, free_port, is_free
 
@@ -202,3 +202,9 @@ def test_a_setting_may_hold_quotes_and_backslashes() -> None:
 def test_a_failed_start_shows_the_end_of_the_log() -> None:
     error = StartFailed("PostgreSQL 17", "it ended at once", log_lines=["FATAL: no"])
     assert str(error) == "PostgreSQL 17 did not start: it ended at once\n  FATAL: no"
+
+
+def test_a_cluster_id_is_never_taken_for_an_option() -> None:
+    made = {cluster_id(bytes([first]) + bytes(range(15))) for first in range(256)}
+    assert {len(each) for each in made} == {22}
+    assert not [each for each in made if each.startswith("-")]

@@ -4,7 +4,6 @@ The broker ends with our process, whatever ends us. Everything that it writes li
 owns and removes. Methods are for one thread at a time.
 """
 
-import base64
 import signal
 import time
 import uuid
@@ -18,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pganalytics.embedded.cache import last_lines
 from pganalytics.embedded.errors import PortInUse, StartFailed
-from pganalytics.embedded.kafka_files import broker_properties, find_java, kafka_jars, write_properties
+from pganalytics.embedded.kafka_files import broker_properties, cluster_id, find_java, kafka_jars, write_properties
 from pganalytics.embedded.leash import Child
 from pganalytics.embedded.machine import Machine
 from pganalytics.embedded.ports import HOST, claim_port, free_port, is_free, is_listening
@@ -173,8 +172,7 @@ class KafkaBroker:
         write_properties(self._properties, {**properties, **options})
 
     def _format(self) -> None:
-        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        arguments = ["format", "--ignore-formatted", "-t", cluster, "-c", str(self._properties)]
+        arguments = ["format", "--ignore-formatted", "-t", cluster_id(uuid.uuid4().bytes), "-c", str(self._properties)]
         child = self._java_child(["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", *arguments)
         if child.wait(READY_TIMEOUT_S):
             raise StartFailed("Kafka", "formatting its log failed", log_lines=last_lines(self.log_path))

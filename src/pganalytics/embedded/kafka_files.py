@@ -1,5 +1,6 @@
 """What a Kafka broker needs on disk: a Java runtime, the jars, a configuration."""
 
+import base64
 import importlib.util
 import re
 import shutil
@@ -101,6 +102,11 @@ def broker_properties(directory: Path, *, port: int, controller_port: int) -> di
         "group.initial.rebalance.delay.ms": "0",
         "log.cleaner.dedupe.buffer.size": "8388608",
     }
+
+
+def cluster_id(sixteen: bytes) -> str:
+    """A cluster's id, made of 16 random bytes. The first bit is dropped: an id that begins with "-" would be taken for an option."""
+    return base64.urlsafe_b64encode(bytes([sixteen[0] & 0x7F]) + sixteen[1:]).decode().rstrip("=")
 
 
 def write_properties(path: Path, properties: dict[str, str]) -> None:

@@ -2,7 +2,8 @@
 
 Nothing is given up for time: while the broker is away librdkafka keeps the records and sends them when it is back, and a
 refusal for a reason that can be mended (rights, a topic that is missing) is tried again and logged when it begins and ends.
-A record that the broker refuses for good goes as a stub.
+A record that the broker refuses for good goes as a stub; because the broker refuses whole batches, and with the one that
+is at fault all that were on the way with it, each is first tried alone.
 """
 
 import asyncio
@@ -51,10 +52,18 @@ class Outputs:
     async def deliver(self, records: Sequence[Outgoing]) -> None:
         """Send until all is acknowledged; raises CannotSend when the client is broken."""
         backoff = Backoff(first_s=0.2, most_s=10.0)
-        while failures := await self._send(records):
-            records = [self._again(record, error) for record, error in failures]
-            backoff = backoff.failed()
-            await asyncio.sleep(backoff.delay_s(1.0))
+        left = list(records)
+        while failures := await self._send(left):
+            alone = len(left) == 1
+            left = []
+            for record, error in failures:
+                if not self._is_for_good(record, error):
+                    left.append(record)
+                else:
+                    await self.deliver([shortened(record, error) if alone else record])
+            if left:
+                backoff = backoff.failed()
+                await asyncio.sleep(backoff.delay_s(1.0))
         if self._news.is_news("refused", ""):
             logger.info("records are accepted again")
 
@@ -84,19 +93,25 @@ class Outputs:
             else:
                 return
 
-    def _again(self, record: Outgoing, error: KafkaError) -> Outgoing:
+    def _is_for_good(self, record: Outgoing, error: KafkaError) -> bool:
         if error.fatal():
             raise CannotSend(f"kafka client: {error.str()}")
-        facts = {"topic": record.topic, "error": error.name(), "reason": error.str()}
-        if error.code() not in FOR_GOOD:
-            if self._news.is_news("refused", f"{record.topic} {error.name()}"):
-                logger.warning("records are not accepted; trying again", extra=facts)
-            return record
-        shorter = stub(record, error.name())
-        if shorter is None:
-            raise CannotSend(f"topic {record.topic} refuses even a stub: {error.str()}")
-        logger.warning("record refused for good; sent as a stub", extra=facts)
-        return shorter
+        if error.code() in FOR_GOOD:
+            return True
+        if self._news.is_news("refused", f"{record.topic} {error.name()}"):
+            facts = {"topic": record.topic, "error": error.name(), "reason": error.str()}
+            logger.warning("records are not accepted; trying again", extra=facts)
+        return False
+
+
+def shortened(record: Outgoing, error: KafkaError) -> Outgoing:
+    """The stub of a record that was refused when it was alone; raises CannotSend when there is none."""
+    shorter = stub(record, error.name())
+    if shorter is None:
+        raise CannotSend(f"topic {record.topic} refuses even a stub: {error.str()}")
+    facts = {"topic": record.topic, "error": error.name(), "reason": error.str()}
+    logger.warning("record refused for good; sent as a stub", extra=facts)
+    return shorter
 
 
 class _Batch:
