@@ -19,7 +19,7 @@ demo: .venv/.installed
 	@$(BIN)/pganalytics demo $(ARGS)
 
 test: .venv/.installed
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 check: .venv/.installed
 	$(BIN)/ruff format --check src tests

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from integration.sink_feed import DAY_US, EPOCH, Feed, Record, Store, heartbeat, now_us, record, running_sink
 from integration.test_sink_stores import DATABASE, custom, publish
+from integration.topic_options import set_option
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.codec import MARKER
@@ -200,3 +202,18 @@ def test_hostile_heartbeat_schema(settings: Settings, feed: Feed, stored: Store)
         feed.admit(forged, record("c", 2))
         until(lambda: stored.stored() == 1)
     assert stored.ask(REASONS) == [("refused_schema", 1)]
+
+
+def test_a_dead_letter_that_kafka_refuses_takes_no_other_body_with_it(settings: Settings, feed: Feed, stored: Store) -> None:
+    """Kafka refuses a whole batch for one record in it; only that one goes without its body."""
+    large = os.urandom(50_000)
+    bodies = {b"poison %d" % number for number in range(30)}
+    with running_sink(settings):
+        feed.admit(record("c", 1))
+        until(lambda: stored.stored() == 1)
+        set_option(settings, feed.topics.dead_letter, "max.message.bytes", "10000")
+        feed.admit(*(Record(b"bad", body, []) for body in [*bodies, large]))
+        until(lambda: stored.one("select count(*) from pganalytics.dead_letters") == 31)
+    letters = {letter.value(): dict(letter.headers()) for letter in read_topic(settings, feed.topics.dead_letter)}
+    assert set(letters) == {*bodies, None}
+    assert letters[None]["body_left_out"] == b"50000"

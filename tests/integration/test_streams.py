@@ -5,7 +5,6 @@ from collections import Counter
 from pathlib import Path
 
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from integration.streams_faults import SKIPPED_EVERY
 from integration.streams_feed import (
@@ -22,6 +21,7 @@ from integration.streams_feed import (
     running,
     topics_of,
 )
+from integration.topic_options import set_option
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.events import EventKind
@@ -253,12 +253,9 @@ def test_a_record_that_the_admitted_topic_refuses_goes_on_as_a_stub_and_no_other
     """Kafka refuses a whole batch for one record in it."""
     settings = installation(kafka.bootstrap, quota=AMPLE)
     feed = Feed(settings)
-    entry = ConfigEntry("max.message.bytes", "10000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, feed.topics.admitted(NORMAL), incremental_configs=[entry])
     with running(settings, tmp_path) as streams:
         until(lambda: "streams started" in streams.text())
-        admin = AdminClient({"bootstrap.servers": kafka.bootstrap})
-        admin.incremental_alter_configs([resource])[resource].result(30)
+        set_option(settings, feed.topics.admitted(NORMAL), "max.message.bytes", "10000")
         for seq in range(1, 31):
             feed.record("db0", seq, value=os.urandom(50_000 if seq == 12 else 500))
         feed.flush()

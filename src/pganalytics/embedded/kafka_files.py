@@ -105,7 +105,7 @@ def broker_properties(directory: Path, *, port: int, controller_port: int) -> di
 
 
 def cluster_id(sixteen: bytes) -> str:
-    """A cluster's id, made of 16 random bytes. The first bit is dropped: an id that begins with "-" would be taken for an option."""
+    """A cluster's id, made of 16 random bytes. The first bit is dropped: an id that begins with "-" looks like an option."""
     return base64.urlsafe_b64encode(bytes([sixteen[0] & 0x7F]) + sixteen[1:]).decode().rstrip("=")
 
 

@@ -59,7 +59,11 @@ class Letters:
         self._send([Letter(self._topics.events, event.collector.encode(), event.encode()) for event in events])
 
     def _send(self, letters: Sequence[Letter]) -> None:
-        """One that is too large with our headers goes without its body: the source topic still has that for a while."""
+        """One that is too large with our headers goes without its body: the source topic still has that for a while.
+
+        Kafka refuses whole batches, and with the one that is at fault all that were on the way with it: each is first tried
+        alone.
+        """
         failed: list[tuple[Letter, KafkaError]] = []
         deadline = time.monotonic() + DELIVERY_TIMEOUT_S + 5
         for letter in letters:
@@ -68,11 +72,11 @@ class Letters:
             raise TryAgain("kafka", "dead letters or events are not acknowledged")
         if fatal := [error for _, error in failed if error.fatal()]:
             raise KafkaException(fatal[0])
-        stubs = [stub(letter) for letter, error in failed if error.code() in TOO_LARGE and letter.value is not None]
-        if len(stubs) < len(failed):
+        too_large = [letter for letter, error in failed if error.code() in TOO_LARGE and letter.value is not None]
+        if len(too_large) < len(failed):
             raise TryAgain("kafka", f"dead letters or events are refused: {failed[0][1].str()}")
-        if stubs:
-            self._send(stubs)
+        for letter in too_large:
+            self._send([letter] if len(letters) > 1 else [stub(letter)])
 
     def _produce(self, letter: Letter, failed: list[tuple[Letter, KafkaError]], deadline: float) -> None:
         def report(error: KafkaError | None, message: KafkaMessage) -> None:
