@@ -28,6 +28,7 @@ from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 from pganalytics.sink import store
 from pganalytics.sink.connection import LOCK_TIMEOUT_S
 from pganalytics.sink.deep_audit import deep_audit
+from pganalytics.sink.log_ends import log_ends
 from waiting import until
 
 
@@ -278,17 +279,20 @@ def test_the_largest_record_that_kafka_takes(settings: Settings) -> None:
 
 
 def test_a_broker_that_is_killed_and_comes_back(tmp_path: Path, postgres: PostgresServer, database: str) -> None:
-    """The sink waits, and goes on where the store is."""
+    """The sink waits, and goes on where the store is. Its clients forget the leaders that they knew."""
     with KafkaBroker.start(tmp_path / "kafka") as broker:
         made = settings_for(broker, postgres, database, tmp_path)
         make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
-        stored, feed = Store(made), Feed(made)
+        stored, feed, client = Store(made), Feed(made), admin(made.kafka)
+        partitions = [(feed.topics.admitted(Lane.NORMAL), number) for number in range(made.kafka.partitions)]
         with running_sink(made):
             feed.admit(*(record("c", seq) for seq in range(1, 101)))
             until(lambda: stored.stored() == 100)
+            assert sum(log_ends(client, partitions, 10).values()) == 100
             broker.kill()
             time.sleep(2)
             broker.start_again()
             feed.admit(*(record("c", seq) for seq in range(51, 201)))
+            assert sum(log_ends(client, partitions, 10).values()) == 250
             until(lambda: stored.stored() == 200, timeout_s=60)
         assert deep_audit(made).ok

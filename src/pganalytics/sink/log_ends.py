@@ -14,7 +14,16 @@ from pganalytics.runtime.settings import Kafka
 from pganalytics.sink.records import Partition
 
 RETRY_S = 0.1
-ELECTING = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
+PASSING = frozenset(
+    {
+        KafkaError.NOT_LEADER_FOR_PARTITION,
+        KafkaError.LEADER_NOT_AVAILABLE,
+        KafkaError.FENCED_LEADER_EPOCH,
+        KafkaError.UNKNOWN_LEADER_EPOCH,
+        KafkaError.UNKNOWN_TOPIC_OR_PART,
+    }
+)
+"""A leader is being elected, or the client has not heard of the new one yet."""
 
 
 def log_starts(admin: AdminClient, partitions: Iterable[Partition], timeout_s: float) -> dict[Partition, int]:
@@ -40,7 +49,11 @@ def commits(kafka: Kafka, group: str, partitions: Iterable[Partition]) -> dict[P
 
 
 def _offsets(admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSpec, timeout_s: float) -> dict[Partition, int]:
-    """A leader that is being elected is asked again until the time is up."""
+    """Asks again, until the time is up, for partitions whose leader has changed.
+
+    The admin client asks by the leaders that it remembers, and would go on so for ever: after a restart of the broker each
+    answer is that the leader's epoch is too old. Reading the metadata makes it forget them.
+    """
     left = set(partitions)
     found: dict[Partition, int] = {}
     deadline = time.monotonic() + timeout_s
@@ -55,12 +68,21 @@ def _offsets(admin: AdminClient, partitions: Iterable[Partition], spec: OffsetSp
                 if not _is_passing(error) or time.monotonic() > deadline:
                     raise Unreachable(f"kafka: the ends of {where.topic} cannot be asked: {_reason(error)}") from error
         left -= set(found)
-        time.sleep(RETRY_S if left else 0)
+        if left:
+            time.sleep(RETRY_S)
+            _refresh(admin, timeout_s)
     return found
 
 
+def _refresh(admin: AdminClient, timeout_s: float) -> None:
+    try:
+        admin.list_topics(timeout=timeout_s)
+    except KafkaException as error:
+        raise Unreachable(f"kafka: no broker answers: {_reason(error)}") from error
+
+
 def _is_passing(error: Exception) -> bool:
-    return isinstance(error, KafkaException) and error.args[0].code() in ELECTING
+    return isinstance(error, KafkaException) and error.args[0].code() in PASSING
 
 
 def _reason(error: Exception) -> str:
