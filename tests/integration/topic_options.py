@@ -9,4 +9,5 @@ def set_option(settings: Settings, topic: str, name: str, value: str) -> None:
     """Returns when the broker has taken it."""
     entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
-    AdminClient({"bootstrap.servers": settings.kafka.bootstrap}).incremental_alter_configs([resource])[resource].result(30)
+    client = AdminClient({"bootstrap.servers": settings.kafka.bootstrap})
+    client.incremental_alter_configs([resource])[resource].result(30)
