@@ -28,16 +28,6 @@ from waiting import until
 STATEMENT = "insert into visits select 1"
 
 
-@pytest.fixture
-def one(postgres: PostgresServer, tmp_path: Path) -> Watched:
-    return watched(postgres, tmp_path)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "agent.log"
-
-
 class Workload:
     """Runs one statement a known number of times and reads the server's own count of it."""
 

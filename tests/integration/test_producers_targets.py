@@ -39,16 +39,6 @@ from waiting import until
 
 
 @pytest.fixture
-def one(postgres: PostgresServer, tmp_path: Path) -> Watched:
-    return watched(postgres, tmp_path)
-
-
-@pytest.fixture
-def log(tmp_path: Path) -> Path:
-    return tmp_path / "agent.log"
-
-
-@pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[PostgresServer]:
     with PostgresServer.start(tmp_path / "own") as server:
         yield server

@@ -24,16 +24,6 @@ from waiting import until
 
 
 @pytest.fixture
-def feed(settings: Settings) -> Feed:
-    return Feed(settings)
-
-
-@pytest.fixture
-def stored(settings: Settings) -> Store:
-    return Store(settings)
-
-
-@pytest.fixture
 def sound(settings: Settings, feed: Feed, stored: Store) -> Settings:
     """Ten records of `c` and a heartbeat that counts them, all stored; the sink is down again."""
     with running_sink(settings):

@@ -5,7 +5,6 @@ import json
 import os
 from typing import Any
 
-import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from integration.sink_feed import DAY_US, EPOCH, Feed, Record, Store, heartbeat, now_us, record, running_sink
@@ -22,16 +21,6 @@ from pganalytics.sink.deep_audit import deep_audit
 from waiting import until
 
 REASONS = "select reason, count(*)::int from pganalytics.dead_letters group by 1 order by 1"
-
-
-@pytest.fixture
-def feed(settings: Settings) -> Feed:
-    return Feed(settings)
-
-
-@pytest.fixture
-def stored(settings: Settings) -> Store:
-    return Store(settings)
 
 
 def read_topic(settings: Settings, topic: str) -> list[Any]:

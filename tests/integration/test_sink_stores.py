@@ -4,7 +4,6 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from integration.sink_feed import (
@@ -45,16 +44,6 @@ def custom(*fields: dict[str, Any], name: str = "custom") -> MetricSchema:
 
 def publish(feed: Feed, schema: MetricSchema) -> None:
     feed.send(feed.topics.schemas, Record(schema.id.encode(), schema.text.encode(), []))
-
-
-@pytest.fixture
-def feed(settings: Settings) -> Feed:
-    return Feed(settings)
-
-
-@pytest.fixture
-def stored(settings: Settings) -> Store:
-    return Store(settings)
 
 
 def test_every_lane_is_stored_and_counted(settings: Settings, feed: Feed, stored: Store) -> None:
