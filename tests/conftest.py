@@ -3,11 +3,9 @@
 Each test has topics under a prefix of its own and databases of its own. Nothing is skipped when a server cannot start.
 """
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from pganalytics.embedded.binaries import choose_postgres
@@ -16,8 +14,7 @@ from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.runtime.kafka import make_topics
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
-
-PARTITIONS = 4
+from servers import new_database, settings_for
 
 
 @pytest.fixture(scope="session")
@@ -47,41 +44,9 @@ def database(postgres: PostgresServer) -> str:
     return new_database(postgres)
 
 
-def new_database(server: PostgresServer) -> str:
-    """Make an empty database; its name."""
-    name = f"test_{secrets.token_hex(6)}"
-    with psycopg.connect(server.conninfo(), autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    return name
-
-
 @pytest.fixture
 def settings(kafka: KafkaBroker, postgres: PostgresServer, database: str, tmp_path: Path) -> Settings:
     """Settings of a fresh installation whose topics exist: own prefix, own store (not set up), own folder, no targets."""
     made = settings_for(kafka, postgres, database, tmp_path)
     make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
     return made
-
-
-def settings_for(kafka: KafkaBroker, store: PostgresServer, database: str, folder: Path) -> Settings:
-    """Settings as a user would write them for these servers."""
-    return Settings.model_validate(
-        {
-            "kafka": {
-                "bootstrap": kafka.bootstrap,
-                "prefix": f"t{secrets.token_hex(6)}",
-                "partitions": PARTITIONS,
-                "replication_factor": 1,
-                "min_insync_replicas": 1,
-                "development": True,
-            },
-            "store": {
-                "host": store.host,
-                "port": store.port,
-                "user": store.user,
-                "dbname": database,
-                "password_file": store.password_file,
-            },
-            "collect": {"state_dir": folder / "state"},
-        }
-    )

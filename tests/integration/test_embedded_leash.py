@@ -59,6 +59,10 @@ class Parent:
         self.process.wait(10)
 
 
+GONE: tuple[list[str], ...] = ([], ["Z"], ["X"])
+"""States of a process that does not run."""
+
+
 @pytest.fixture
 def parents() -> Iterator[Callable[..., Parent]]:
     started: list[Parent] = []
@@ -85,7 +89,7 @@ def stat_of(pid: int) -> list[str]:
 
 
 def is_alive(pid: int) -> bool:
-    return stat_of(pid)[:1] not in ([], ["Z"], ["X"])
+    return stat_of(pid)[:1] not in GONE
 
 
 def family(root: int) -> dict[int, str]:
@@ -103,7 +107,9 @@ def family(root: int) -> dict[int, str]:
 
 
 def survivors(members: dict[int, str]) -> list[int]:
-    return [pid for pid, start in members.items() if is_alive(pid) and stat_of(pid)[19] == start]
+    """Those that still run, each looked at once: it may end between two looks."""
+    now = {pid: stat_of(pid) for pid in members}
+    return [pid for pid, start in members.items() if now[pid][:1] not in GONE and now[pid][19] == start]
 
 
 def test_control_without_the_leash_a_child_survives_its_killed_parent(parents: Callable[..., Parent]) -> None:

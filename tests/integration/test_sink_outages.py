@@ -16,7 +16,6 @@ import psycopg
 import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from conftest import settings_for
 from integration.sink_feed import Feed, Record, Store, heartbeat, record, running_sink
 from integration.test_sink_dead_letters import read_topic
 from pganalytics.embedded.kafka import KafkaBroker
@@ -29,6 +28,7 @@ from pganalytics.sink import store
 from pganalytics.sink.connection import LOCK_TIMEOUT_S
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.log_ends import log_ends
+from servers import settings_for
 from waiting import until
 
 

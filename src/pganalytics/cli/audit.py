@@ -4,11 +4,10 @@ import json
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load
+from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, result_console
 from pganalytics.runtime.errors import ProblemFound
 from pganalytics.sink.audit import audit, wait_until_settled
 from pganalytics.sink.deep_audit import deep_audit
@@ -36,7 +35,7 @@ def run(
     if json_output:
         print(json.dumps(report.to_json()))
     else:
-        console = Console()
+        console = result_console()
         console.print(audit_table(report))
         for line in problem_lines(report):
             console.print(Text(line), soft_wrap=True)
@@ -46,10 +45,10 @@ def run(
 
 def audit_table(report: AuditReport) -> Table:
     """One line per collector, and the totals."""
-    table = Table(box=None, padding=(0, 1))
-    table.add_column("collector", no_wrap=True)
+    table = Table(box=None, padding=(0, 1), pad_edge=False)
+    table.add_column("collector", overflow="fold")
     for column in COLUMNS:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     for name, counts in sorted(report.collectors.items()):
         table.add_row(Text(name), *(str(getattr(counts, column)) for column in COLUMNS))
     if len(report.collectors) != 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from pganalytics.embedded.errors import EmbeddedError
 from pganalytics.runtime.errors import PgAnalyticsError
@@ -17,6 +18,7 @@ from pganalytics.runtime.settings import Settings
 from pganalytics.runtime.settings_file import load_settings
 
 USAGE, UNREACHABLE, CRASH, INTERRUPTED = 2, 69, 70, 130
+PIPE_COLUMNS = 400
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="Settings file (TOML); default: $PGANALYTICS_CONFIG.", show_default=False)
@@ -28,6 +30,11 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for program
 def say(line: str) -> None:
     """One line to standard error: progress and problems."""
     print(line, file=sys.stderr, flush=True)
+
+
+def result_console() -> Console:
+    """Standard output for tables. Not a terminal: wide enough that nothing is cut."""
+    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

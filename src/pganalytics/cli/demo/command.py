@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from pganalytics.cli.audit import audit_table
@@ -24,7 +23,7 @@ from pganalytics.cli.demo.services import DemoServices, write_settings
 from pganalytics.cli.demo.tail import TopicTail
 from pganalytics.cli.demo.watch import Watch
 from pganalytics.cli.demo.workload import start_workload
-from pganalytics.cli.shell import JsonOption, VerboseOption, say
+from pganalytics.cli.shell import JsonOption, VerboseOption, result_console, say
 from pganalytics.runtime.errors import Crash, ProblemFound, SettingsError
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.logs import set_up_logging
@@ -173,7 +172,7 @@ def _end(lifecycle: Lifecycle) -> None:
 
 
 def _print(outcome: Outcome, keep: Path | None) -> None:
-    console = Console()
+    console = result_console()
     console.print(audit_table(outcome.report))
     console.print(Text(outcome.summary()), soft_wrap=True)
     if keep:
