@@ -26,10 +26,11 @@ def shares(waiting: Mapping[str, int], room: int, weight: Mapping[str, int]) -> 
 
     Each topic with something waiting gets at least one, should there be fewer places than topics, the heaviest first.
     """
-    given = dict.fromkeys(waiting, 0)
-    left = min(room, sum(waiting.values()))
+    heaviest_first = sorted((topic for topic in waiting if waiting[topic]), key=lambda topic: -weight[topic])
+    given = dict.fromkeys(waiting, 0) | dict.fromkeys(heaviest_first[:room], 1)
+    left = min(room, sum(waiting.values())) - sum(given.values())
     while left > 0:
-        hungry = sorted((topic for topic in waiting if given[topic] < waiting[topic]), key=lambda topic: -weight[topic])
+        hungry = [topic for topic in heaviest_first if given[topic] < waiting[topic]]
         total = sum(weight[topic] for topic in hungry)
         at_hand = left
         for topic in hungry:

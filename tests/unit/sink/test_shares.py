@@ -1,6 +1,6 @@
 """No topic starves, none takes more than it has, and the heavy ones come first."""
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pganalytics.schemas.identity import Lane
@@ -12,6 +12,7 @@ WEIGHTS = weights(TOPICS)
 
 
 @given(st.dictionaries(st.sampled_from(sorted(WEIGHTS)), st.integers(1, 5000)), st.integers(0, 2000))
+@example({"t.admitted.bulk": 1, "t.admitted.critical": 2, "t.admitted.deferred": 1}, 3)
 def test_all_room_is_used_and_nobody_starves(waiting: dict[str, int], room: int) -> None:
     given_ = shares(waiting, room, WEIGHTS)
     assert sum(given_.values()) == min(room, sum(waiting.values()))
