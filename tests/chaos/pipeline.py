@@ -26,10 +26,12 @@ class Pipeline:
         self._config = config
         self.children: dict[str, Child] = {}
 
-    def start(self, name: str) -> None:
-        """One of the services."""
-        words = [sys.executable, "-m", "pganalytics.cli", name, "--config", str(self._config)]
-        self.children[name] = Child.start(words, stdout=self.folder / f"{name}.log", name=name)
+    def start(self, name: str, *, fault: str = "") -> None:
+        """One of the services; `fault` plants one of `integration.streams_faults`."""
+        how = ["integration.streams_faults", fault] if fault else ["pganalytics.cli"]
+        words = [sys.executable, "-m", *how, name, "--config", str(self._config)]
+        env = {**os.environ, "PYTHONPATH": str(TESTS)}
+        self.children[name] = Child.start(words, env=env, stdout=self.folder / f"{name}.log", name=name)
 
     def start_load(self, oracle: Path, *, seed: int, records: int) -> None:
         """The load generator."""

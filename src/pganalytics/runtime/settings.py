@@ -116,6 +116,8 @@ class Sink(Section):
     batch_records: int = Field(1000, ge=1, le=20000, description="Most records of one transaction.")
     batch_wait_s: float = Field(0.2, ge=0.01, le=10, description="How long a batch may wait for more records.")
     partitions_ahead_days: int = Field(3, ge=1, le=30, description="Daily partitions made in advance.")
+    repair: bool = Field(True, description="Look for records that never arrived in the collected topics, and admit them again.")
+    settle_interval_s: float = Field(5, ge=0.1, le=30, description="How often the accountant looks for such records.")
     retry_max_s: float = Field(10, ge=0.5, le=600, description="Longest back-off when the store does not answer.")
     session_timeout_s: float = Field(10, ge=6, le=300, description="After how long a dead sink's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")

@@ -30,6 +30,8 @@ class EventKind(StrEnum):
     GAP_FILLED = "gap_filled"
     DEAD_LETTERED = "dead_lettered"
     POSITION_OUTSIDE_LOG = "position_outside_log"
+    REPAIRED = "repaired"
+    MISSING = "missing"
 
 
 class Source(StrEnum):

@@ -1,4 +1,4 @@
-"""What the sink sends: dead letters and events. Each call returns when Kafka has acknowledged all of it."""
+"""What the sink sends: dead letters, events and repairs. Each call returns when Kafka has acknowledged all of it."""
 
 import logging
 import time
@@ -12,6 +12,7 @@ from pganalytics.runtime.kafka import producer_config
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.events import Event, EventKind, Source
+from pganalytics.schemas.identity import Stream
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 from pganalytics.sink.errors import TryAgain
@@ -21,6 +22,7 @@ logger = logging.getLogger(__name__)
 
 DELIVERY_TIMEOUT_S = 15.0
 MOST_DETAIL = 500
+NO_OFFSET = -1
 TOO_LARGE = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE})
 
 
@@ -54,6 +56,10 @@ class Letters:
         self._send([dead_letter(self._topics, poison) for poison in poisons])
         self.tell([dead_lettered(self._topics, poison) for poison in poisons])
 
+    def send(self, letters: Sequence[Letter]) -> None:
+        """Send records; raises TryAgain."""
+        self._send(letters)
+
     def tell(self, events: Sequence[Event]) -> None:
         """Send events; raises TryAgain."""
         self._send([Letter(self._topics.events, event.collector.encode(), event.encode()) for event in events])
@@ -69,12 +75,12 @@ class Letters:
         for letter in letters:
             self._produce(letter, failed, deadline)
         if self._producer.flush(max(0.0, deadline - time.monotonic())):
-            raise TryAgain("kafka", "dead letters or events are not acknowledged")
+            raise TryAgain("kafka", "dead letters, events or repairs are not acknowledged")
         if fatal := [error for _, error in failed if error.fatal()]:
             raise KafkaException(fatal[0])
         too_large = [letter for letter, error in failed if error.code() in TOO_LARGE and letter.value is not None]
         if len(too_large) < len(failed):
-            raise TryAgain("kafka", f"dead letters or events are refused: {failed[0][1].str()}")
+            raise TryAgain("kafka", f"dead letters, events or repairs are refused: {failed[0][1].str()}")
         for letter in too_large:
             self._send([letter] if len(letters) > 1 else [stub(letter)])
 
@@ -91,7 +97,7 @@ class Letters:
                 )
             except BufferError:
                 if time.monotonic() > deadline:
-                    raise TryAgain("kafka", "the queue of dead letters and events stays full") from None
+                    raise TryAgain("kafka", "the queue of dead letters, events and repairs stays full") from None
                 self._producer.poll(0.1)
             except KafkaException as error:
                 if error.args[0].fatal():
@@ -179,6 +185,35 @@ def position_outside_log(topics: Topics, place: Place, detail: str) -> Event:
         topic=place.topic,
         partition=place.partition,
         offset=place.offset,
+        detail=detail,
+    )
+
+
+def repaired(topics: Topics, stream: Stream, seqs: Ranges, partition: int) -> Event:
+    """The event of records that the sink had never got and that were admitted again."""
+    detail = f"{len(seqs)} records were collected and never arrived; they are admitted again"
+    return _of_holes(EventKind.REPAIRED, topics, stream, seqs, partition, detail)
+
+
+def missing(topics: Topics, stream: Stream, seqs: Ranges, partition: int) -> Event:
+    """The event of records that Kafka acknowledged and that are nowhere."""
+    detail = f"{len(seqs)} records were sent, never arrived, and are not in the collected topic"
+    return _of_holes(EventKind.MISSING, topics, stream, seqs, partition, detail)
+
+
+def _of_holes(kind: EventKind, topics: Topics, stream: Stream, seqs: Ranges, partition: int, detail: str) -> Event:
+    """No record causes it: the time is now, and the offset none."""
+    return Event(
+        kind=kind,
+        source=Source.SINK,
+        at_us=time.time_ns() // 1000,
+        collector=stream.collector,
+        epoch=stream.epoch,
+        lane=stream.lane,
+        ranges=seqs,
+        topic=topics.collected(stream.lane),
+        partition=partition,
+        offset=NO_OFFSET,
         detail=detail,
     )
 

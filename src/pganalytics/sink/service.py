@@ -7,9 +7,11 @@ from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.errors import Crash, Unreachable
 from pganalytics.runtime.kafka import admin, topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
 from pganalytics.sink import store
+from pganalytics.sink.accountant import Accountant
 from pganalytics.sink.catalogue import Catalogue
 from pganalytics.sink.consumer import RecordConsumer
 from pganalytics.sink.letters import Letters
@@ -32,8 +34,10 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     with CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas:
         loop = build_loop(settings, topics, schemas)
         upkeep = Upkeep(settings)
+        accountant = build_accountant(settings, topics)
         lifecycle.spawn("sink", lambda: loop.run(lifecycle.stop))
         lifecycle.spawn("sink-upkeep", lambda: upkeep.run(lifecycle.stop))
+        lifecycle.spawn("sink-accountant", lambda: accountant.run(lifecycle.stop))
         logger.info("sink started", extra={"prefix": topics.prefix, "store": settings.store.dbname})
         lifecycle.wait()
         late = lifecycle.join_all(time.monotonic() + settings.sink.stop_timeout_s)
@@ -51,4 +55,15 @@ def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader) -> 
         catalogue=Catalogue(schemas),
         letters=Letters(settings.kafka, topics),
         admin=admin(settings.kafka),
+    )
+
+
+def build_accountant(settings: Settings, topics: Topics) -> Accountant:
+    """The accountant with clients of its own."""
+    return Accountant(
+        settings,
+        topics,
+        letters=Letters(settings.kafka, topics),
+        client=admin(settings.kafka),
+        offsets=GroupOffsets(settings.kafka, f"{topics.prefix}.streams", name="accountant"),
     )

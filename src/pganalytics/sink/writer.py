@@ -107,6 +107,15 @@ def copy_rows(connection: StoreConnection, rows: Sequence[Row], known: Known) ->
             raise
 
 
+def mark_missing(connection: StoreConnection, lost: Mapping[Stream, Ranges]) -> None:
+    """Name holes as missing, but for what was settled meanwhile. Locks in key order, as all who write the ledger."""
+    in_order = {stream: lost[stream] for stream in sorted(lost)}
+    columns = [*_stream_columns(in_order), [to_multirange(seqs) for seqs in in_order.values()]]
+    with connection.transaction():
+        connection.execute(statement("ledger_lock"), columns)
+        connection.execute(statement("missing_add"), columns)
+
+
 def _schema(known: Known, identifier: str) -> KnownSchema:
     entry = known[identifier]
     assert isinstance(entry, KnownSchema), "rows are made with schemas that are known"
