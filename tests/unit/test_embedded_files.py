@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pganalytics.embedded import ports
 from pganalytics.embedded.accounts import Account, reachable_copy
 from pganalytics.embedded.binaries import choose_postgres, fetch_postgres, inspect
 from pganalytics.embedded.cache import fetched
@@ -18,7 +19,7 @@ from pganalytics.embedded.errors import EmbeddedError, FetchFailed, PortInUse, S
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.kafka_files import KAFKA_VERSION, POM, cluster_id, java_major, kafka_jars
 from pganalytics.embedded.machine import Machine, owned_folder
-from pganalytics.embedded.ports import HOST, OUTGOING_RANGE, claim_port, free_port, is_free
+from pganalytics.embedded.ports import HOST, LOWEST, claim_port, free_port, is_free
 
 
 @pytest.fixture
@@ -92,14 +93,20 @@ def test_a_requested_port_in_use_is_refused_with_its_number(tmp_path: Path) -> N
     assert claim_port(port) == port
 
 
-def test_a_chosen_port_is_never_somebody_s_source_port() -> None:
-    """Otherwise a client could take a killed server's port before it starts again."""
-    if not OUTGOING_RANGE.exists():
-        pytest.skip("no /proc")
-    lowest = int(OUTGOING_RANGE.read_text().split()[0])
-    if lowest < 17_000:
-        pytest.skip("this machine leaves no room below its outgoing ports")
-    assert all(free_port() < lowest for _ in range(20))
+@pytest.mark.parametrize(
+    ("outgoing", "below"),
+    [("20000\t60999\n", 20_000), ("1024 65535", 32_768), ("nonsense", 32_768), (None, 32_768)],
+    ids=["room", "no room", "unreadable", "no file"],
+)
+def test_a_chosen_port_is_never_somebody_s_source_port(
+    outgoing: str | None, below: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a client could take a killed server's port before it starts again. Without room, the usual range is kept to."""
+    told = tmp_path / "ip_local_port_range"
+    if outgoing is not None:
+        told.write_text(outgoing)
+    monkeypatch.setattr(ports, "OUTGOING_RANGE", told)
+    assert all(LOWEST <= free_port() < below for _ in range(20))
 
 
 def test_a_cached_folder_is_fetched_once_by_many_at_once(tmp_path: Path) -> None:

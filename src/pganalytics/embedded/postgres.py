@@ -4,6 +4,7 @@ The server ends with our process, whatever ends us, backends included. As root i
 for one thread at a time.
 """
 
+import contextlib
 import signal
 import time
 from collections.abc import Mapping
@@ -72,12 +73,11 @@ class PostgresServer:
         binaries = binaries or choose_postgres(1, machine)[0]
         cluster = Cluster(directory.resolve(), binaries, server_account(), machine)
         server = cls(cluster, port=port, password="")
-        try:
+        with contextlib.ExitStack() as half_made:
+            half_made.callback(server.remove)
             server.password = cluster.initialize()
             server._start_first(settings or {}, attempts=ATTEMPTS if requested is None else 1, fsync=fsync)
-        except BaseException:
-            server.remove()
-            raise
+            half_made.pop_all()
         return server
 
     @property

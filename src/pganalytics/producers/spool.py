@@ -8,6 +8,7 @@
 Any thread may call the methods; each returns when its effect is durable.
 """
 
+import contextlib
 import sqlite3
 import threading
 from collections.abc import Callable, Collection, Container, Sequence
@@ -59,12 +60,10 @@ class Spool:
     @classmethod
     def open(cls, folder: Path, *, limit_bytes: int = 1 << 30, spawn: Spawn = daemon_thread) -> Self:
         """Open or make the spool in `folder`. SettingsError when another agent has it, Unreachable when it is damaged."""
-        lock = lock_folder(folder)
-        try:
+        with contextlib.ExitStack() as half_open:
+            lock = half_open.enter_context(lock_folder(folder))
             connection = open_file(folder)
-        except Exception:
-            lock.close()
-            raise
+            half_open.pop_all()
         connection.execute("delete from schemas where id not in (select schema from records)")
         spool = cls(connection, lock, limit_bytes)
         spawn("spool", spool._writer.run)

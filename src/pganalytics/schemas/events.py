@@ -46,7 +46,7 @@ class Event:
     """One event. `at_us`: broker time of the record that caused it. `ranges`: the seqs concerned, of (collector, epoch, lane).
 
     An event that concerns no stream has epoch 0, lane None and no ranges. `topic`, `partition` and `offset` name the record
-    at which it was noticed.
+    at which it was noticed; the offset is -1 when it is the absence of records.
     """
 
     kind: EventKind
