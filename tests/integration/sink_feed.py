@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import psycopg
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from pganalytics.runtime.kafka import producer_config
+from pganalytics.runtime.kafka import client_config, producer_config
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
@@ -77,6 +77,7 @@ def heartbeat(
     unsent: Iterable[tuple[int, Lane, int, int]] = (),
     old: Iterable[tuple[int, tuple[int, int, int], bool]] = (),
     final: bool = False,
+    appended_at_us: int | None = None,
     **values: Any,
 ) -> Record:
     """A heartbeat. `unsent`: epoch, lane, low, high. `old`: epoch, emitted by lane, final."""
@@ -97,7 +98,7 @@ def heartbeat(
         up=True,
         control=0,
     )
-    return _record(schema, Identity(collector, epoch, Lane.CRITICAL, seq), body | values, facts, None)
+    return _record(schema, Identity(collector, epoch, Lane.CRITICAL, seq), body | values, facts, appended_at_us)
 
 
 def _record(
@@ -158,6 +159,17 @@ class Feed:
 
     def admit(self, *records: Record, lane: Lane = Lane.NORMAL) -> None:
         self.send(self.topics.admitted(lane), *records)
+
+
+def commit_as_streams(settings: Settings, lanes: Iterable[Lane] = LANES) -> None:
+    """The streams have finished all that is collected in these lanes."""
+    topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+    consumer = Consumer(client_config(settings.kafka, name="test", group_id=f"{topics.prefix}.streams"))
+    places = [TopicPartition(topics.collected(lane), number) for lane in lanes for number in range(topics.partitions)]
+    for place in places:
+        place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
+    consumer.commit(offsets=places, asynchronous=False)
+    consumer.close()
 
 
 class Store:

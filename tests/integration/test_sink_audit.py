@@ -3,11 +3,20 @@
 import threading
 
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
-from integration.sink_feed import DAY_US, EPOCH, Feed, Store, event_record, heartbeat, now_us, record, running_sink
+from integration.sink_feed import (
+    DAY_US,
+    EPOCH,
+    Feed,
+    Store,
+    commit_as_streams,
+    event_record,
+    heartbeat,
+    now_us,
+    record,
+    running_sink,
+)
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane
@@ -74,21 +83,10 @@ def test_what_the_streams_or_the_sink_have_not_read_is_found(sound: Settings, fe
     assert report.total == Counts(emitted=17, stored=11, in_kafka=6)
 
 
-def commit_as_streams(settings: Settings, topic: str) -> None:
-    """The streams have finished all of a topic."""
-    consumer = Consumer(client_config(settings.kafka, name="test", group_id=f"{settings.kafka.prefix}.streams"))
-    ends = [
-        TopicPartition(topic, number, consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=10)[1])
-        for number in range(settings.kafka.partitions)
-    ]
-    consumer.commit(offsets=ends, asynchronous=False)
-    consumer.close()
-
-
 def test_what_the_streams_committed_and_did_not_pass_on_is_missing(sound: Settings, feed: Feed) -> None:
     """Also when only a heartbeat that nobody has read yet tells of it."""
     feed.send(feed.topics.collected(Lane.NORMAL), record("c", 11))
-    commit_as_streams(sound, feed.topics.collected(Lane.NORMAL))
+    commit_as_streams(sound, [Lane.NORMAL])
     assert deep_audit(sound).ok
     feed.send(feed.topics.collected(Lane.CRITICAL), heartbeat("c", 2, {Lane.NORMAL: 11}))
     report = deep_audit(sound)

@@ -11,6 +11,7 @@ from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load,
 from pganalytics.runtime.errors import ProblemFound
 from pganalytics.sink.audit import audit, wait_until_settled
 from pganalytics.sink.deep_audit import deep_audit
+from pganalytics.sink.epoch_ends import OddEpoch
 from pganalytics.sink.report import AuditReport, Finding
 
 COLUMNS = ("emitted", "stored", "dead", "shed", "in_spool", "in_kafka", "missing", "duplicates")
@@ -27,7 +28,7 @@ def run(
     json_output: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
-    """Exit code 1 when anything is missing or double."""
+    """Exit code 1 when anything is missing or double, or a spool is gone with what was in it."""
     settings = load(config, verbose=verbose)
     if wait is not None:
         wait_until_settled(settings, timeout_s=wait, collector=collector)
@@ -57,8 +58,10 @@ def audit_table(report: AuditReport) -> Table:
 
 
 def problem_lines(report: AuditReport) -> list[str]:
-    """One line per thing that is wrong."""
+    """One line per thing that is wrong, or that happened and must not be forgotten."""
     lines = [_finding_line(finding) for finding in report.findings]
+    lines += [line for epoch in report.epochs for line in _epoch_lines(epoch)]
+    lines += [f"{each.collector}: dead: {each.records} {each.reason or 'for reasons no longer kept'}" for each in report.reasons]
     lines += [f"{name}: the counts do not add up" for name in report.unbalanced]
     if report.absent is not None:
         lines.append(f"{report.absent}: the store has never seen this collector")
@@ -69,3 +72,16 @@ def _finding_line(finding: Finding) -> str:
     stream = finding.stream
     least = "" if finding.exact else " (at most: retention has removed some of these rows)"
     return f"{stream.collector}: {finding.what}: epoch {stream.epoch}, lane {stream.lane}, seq {finding.seqs}{least}"
+
+
+def _epoch_lines(odd: OddEpoch) -> list[str]:
+    who = odd.who
+    what = f"{who.collector}: {odd.what}: epoch {who.epoch}"
+    known = ", ".join(f"{lane} {seq}" for lane, seq in odd.emitted.items())
+    if odd.what == "rolled_back":
+        return [f"{what}: its spool was put back to an earlier state; known up to seq {known}"]
+    unsent = "; ".join(f"{lane} {seqs}" for lane, seqs in odd.unsent.items()) or "none"
+    return [
+        f"{what}: exact up to seq {known}; known and unsent: {unsent}; {who.detail}",
+        f"{who.collector}: to give up what is left of it: pganalytics retire {who.collector}",
+    ]

@@ -3,7 +3,7 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, config, services, setup
+from pganalytics.cli import audit, config, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 
@@ -14,6 +14,7 @@ COMMANDS = (
     ("streams", services.streams, "Run the stream processors: quotas, lanes, gaps."),
     ("sink", services.sink, "Write admitted records into the store."),
     ("audit", audit.run, "Prove that nothing is missing, or say what is."),
+    ("retire", retire.run, "Give up what is left of a collector whose spool is gone: it becomes missing."),
     ("version", lambda: print(f"pganalytics {__version__}"), "Print the version."),
 )
 

@@ -32,6 +32,9 @@ class EventKind(StrEnum):
     POSITION_OUTSIDE_LOG = "position_outside_log"
     REPAIRED = "repaired"
     MISSING = "missing"
+    ORPHANED = "orphaned"
+    SPOOL_ROLLED_BACK = "spool_rolled_back"
+    RETIRED = "retired"
 
 
 class Source(StrEnum):

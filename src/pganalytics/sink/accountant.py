@@ -27,6 +27,7 @@ from pganalytics.schemas.partitioner import partition_of
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.sink.connection import StoreConnection
+from pganalytics.sink.epoch_ends import complete_epochs, orphan, read_suspects, strays, tell_of_rolled_back
 from pganalytics.sink.errors import TryAgain
 from pganalytics.sink.letters import Letters, missing, repaired
 from pganalytics.sink.log_ends import log_ends, log_starts
@@ -36,7 +37,7 @@ from pganalytics.sink.outages import as_sink_error, first_line
 from pganalytics.sink.positions import read_positions
 from pganalytics.sink.records import Partition
 from pganalytics.sink.repair import find_holes
-from pganalytics.sink.settling import Round, Stage, lanes_of, split, without
+from pganalytics.sink.settling import Round, Stage, joined, lanes_of, split, without
 from pganalytics.sink.statements import statement
 from pganalytics.sink.writer import mark_missing
 
@@ -95,25 +96,43 @@ class Accountant:
     def settle(self, stop: threading.Event) -> None:
         """One step of every partition that is ours. Raises TryAgain, Unreachable, KafkaException, psycopg.Error."""
         connection = self._connection = self._connection or self._connect()
-        waiting, _ = self._read_open(connection, None)
-        by_partition: dict[int, dict[Stream, Ranges]] = {}
-        for stream, seqs in waiting.items():
-            by_partition.setdefault(partition_of(stream.collector, self._topics.partitions), {})[stream] = seqs
-        for number in sorted({*by_partition, *self._rounds, *self._deferred}):
+        complete_epochs(connection)
+        waiting: dict[int, dict[Stream, Ranges]] = {}
+        for stream, seqs in self._read_open(connection, None)[0].items():
+            waiting.setdefault(self._partition(stream.collector), {})[stream] = seqs
+        suspects: dict[int, set[tuple[str, int]]] = {}
+        for suspect in read_suspects(connection):
+            suspects.setdefault(self._partition(suspect.collector), set()).add(suspect.key)
+        for number in sorted({*waiting, *suspects, *self._rounds, *self._deferred}):
             if stop.is_set():
                 return
             if self._holds(connection, number):
-                self._advance(connection, number, by_partition.get(number, {}), stop)
+                self._advance(connection, number, waiting.get(number, {}), frozenset(suspects.get(number, ())), stop)
+        tell_of_rolled_back(connection, self._letters, self._topics, self._partition_if_held)
 
-    def _advance(self, connection: StoreConnection, number: int, waiting: Mapping[Stream, Ranges], stop: threading.Event) -> None:
+    def _partition_if_held(self, collector: str) -> int | None:
+        number = self._partition(collector)
+        return number if self._connection is not None and self._holds(self._connection, number) else None
+
+    def _partition(self, collector: str) -> int:
+        return partition_of(collector, self._topics.partitions)
+
+    def _advance(
+        self,
+        connection: StoreConnection,
+        number: int,
+        waiting: Mapping[Stream, Ranges],
+        suspects: frozenset[tuple[str, int]],
+        stop: threading.Event,
+    ) -> None:
         if (late := self._deferred.get(number)) is not None and self._is_passed(connection, late):
             self._judge(connection, number, late, stop)
             del self._deferred[number]
         current = self._rounds.pop(number, None)
         if current is None:
-            if not waiting:
+            if not waiting and not suspects:
                 return
-            current = Round(waiting, Stage.STREAMS, self._ends(number, map(self._topics.collected, LANES)))
+            current = Round(waiting, Stage.STREAMS, self._ends(number, map(self._topics.collected, LANES)), suspects=suspects)
         if current.stage is Stage.STREAMS and self._is_committed(current):
             admitted = [*map(self._topics.admitted, LANES), self._topics.events]
             current = current.for_sink(self._ends(number, admitted), self._ends(number, [self._topics.deferred]))
@@ -128,11 +147,16 @@ class Accountant:
         holes, waiting = split(done.holes(still_open), {} if done.of_deferred else deferred)
         if waiting and number not in self._deferred:
             self._deferred[number] = done.for_deferred(waiting)
-        if not holes:
+        suspects = [one for one in read_suspects(connection, {name for name, _ in done.suspects}) if one.key in done.suspects]
+        if not holes and not suspects:
             return
-        found = self._repair(connection, number, holes, stop) if self._settings.sink.repair else {}
+        wanted = joined(holes, strays(connection, suspects))
+        found = self._repair(connection, number, wanted, stop) if self._settings.sink.repair else {}
         if stop.is_set():
             return
+        back = {(stream.collector, stream.epoch) for stream in found}
+        if gone := [one for one in suspects if one.key not in back]:
+            orphan(connection, self._letters, self._topics, number, gone)
         if lost := without(holes, found):
             self._letters.tell([missing(self._topics, stream, seqs, number) for stream, seqs in lost.items()])
             mark_missing(connection, lost)

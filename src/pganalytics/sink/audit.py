@@ -6,8 +6,9 @@ from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.identity import Lane, Stream
 from pganalytics.sink import store
 from pganalytics.sink.connection import StoreConnection, open_or_explain
+from pganalytics.sink.epoch_ends import read_odd_epochs
 from pganalytics.sink.multiranges import from_multirange
-from pganalytics.sink.report import AuditReport, Counts, Finding, report
+from pganalytics.sink.report import AuditReport, Counts, DeadReason, Finding, OddThings, report
 from pganalytics.sink.statements import statement
 
 PAUSE_S = 0.5
@@ -39,6 +40,13 @@ def read_audit(connection: StoreConnection, collector: str | None) -> AuditRepor
         connection.execute("set transaction isolation level repeatable read, read only")
         rows = connection.execute(statement("audit"), [collector]).fetchall()
         missing = connection.execute(statement("missing_read"), [collector]).fetchall()
+        odd = read_odd_things(connection, collector)
     counts = [(name, Counts(*map(int, numbers))) for name, *numbers in rows]
     findings = [Finding("missing", Stream(name, epoch, Lane(lane)), from_multirange(seqs)) for name, epoch, lane, seqs in missing]
-    return report(counts, deep=False, collector=collector, findings=findings)
+    return report(counts, deep=False, collector=collector, findings=findings, odd=odd)
+
+
+def read_odd_things(connection: StoreConnection, collector: str | None) -> OddThings:
+    """Epochs that did not end as they should, and why records are dead."""
+    reasons = connection.execute(statement("dead_reasons"), [collector]).fetchall()
+    return OddThings(tuple(read_odd_epochs(connection, collector)), tuple(DeadReason(*row) for row in reasons))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pganalytics.schemas.events import EventKind
 from pganalytics.schemas.identity import Stream
 from pganalytics.schemas.ranges import Ranges
-from pganalytics.sink.beats import Beat, EpochBeat
+from pganalytics.sink.beats import Beat, EpochBeat, Listing
 from pganalytics.sink.records import Noticed, Partition, Place, Poison, Reading, Row, Span
 
 MOST_TIME_US = 2**53
@@ -112,9 +112,21 @@ def epochs(batch: Batch) -> list[EpochBeat]:
                 told_epoch,
                 spool_id=told_epoch.spool_id or before.spool_id,
                 at_us=at_us if before is told_epoch else max(at_us, before.at_us),
-                final=told_epoch.final or before.final,
+                final=_least(told_epoch.final, before.final),
             )
     return [merged[key] for key in sorted(merged)]
+
+
+def listings(batch: Batch) -> list[Listing]:
+    """Which epochs the batch's heartbeats name, also those that come again: each counts once by its time."""
+    told = {(beat.listing.collector, beat.listing.appended_at_us): beat.listing for beat in _beats(batch) if beat.listing}
+    return [told[key] for key in sorted(told)]
+
+
+def _least(left: tuple[int, ...] | None, right: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    if left is None or right is None:
+        return left or right
+    return tuple(map(min, left, right))
 
 
 def _seqs(rows: Iterable[Row]) -> dict[Stream, list[int]]:

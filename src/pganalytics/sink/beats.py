@@ -24,35 +24,54 @@ class ImplausibleBeat(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class EpochBeat:
-    """One epoch as a heartbeat tells of it. `spool_id` is None for the older epochs that it lists."""
+    """One epoch as a heartbeat tells of it. `spool_id` is None for the older epochs that it lists.
+
+    `final`: the highest seq of each lane, in the order of LANES, when nothing of the epoch will follow.
+    """
 
     collector: str
     epoch: int
     spool_id: str | None
     at_us: int
-    final: bool
+    final: tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which epochs a heartbeat names. `share`: how much that is of all that its spool knows, above 0 and up to 1.
+
+    `appended_at_us`: when the broker took it.
+    """
+
+    collector: str
+    appended_at_us: int
+    share: float
+    epochs: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """`emitted`: highest seq by stream. `sent`: what Kafka has acknowledged of it."""
+    """`emitted`: highest seq by stream. `sent`: what Kafka has acknowledged of it. `listing`: None when its place is unknown."""
 
     emitted: Mapping[Stream, int]
     sent: Mapping[Stream, Ranges]
     epochs: tuple[EpochBeat, ...]
+    listing: Listing | None = None
 
 
-def read_beat(schema: MetricSchema, record: Mapping[str, Any]) -> Beat:
-    """Read a decoded heartbeat; raises ImplausibleBeat."""
-    collector, own = record["collector"], record["epoch"]
+def read_beat(schema: MetricSchema, record: Mapping[str, Any], *, appended_at_us: int = 0) -> Beat:
+    """Read a decoded heartbeat, taken by the broker at `appended_at_us` (0: unknown); raises ImplausibleBeat."""
+    collector, own, at_us = record["collector"], record["epoch"], record["collected_at"]
     emitted = {Stream(collector, own, lane): record[f"emitted_{lane}"] for lane in LANES}
-    epochs = {own: EpochBeat(collector, own, record["spool_id"], record["collected_at"], record["final"])}
+    highest = tuple(emitted.values())
+    epochs = {own: EpochBeat(collector, own, record["spool_id"], at_us, highest if record["final"] else None)}
     for old in _rows(schema, "epochs", record, most=MOST_EPOCHS):
         epoch = old["old_epoch"]
         if epoch < 1 or epoch in epochs:
             raise ImplausibleBeat(f"old epoch {epoch} is none, or is listed twice")
-        emitted |= {Stream(collector, epoch, lane): old[f"old_emitted_{lane}"] for lane in LANES}
-        epochs[epoch] = EpochBeat(collector, epoch, None, record["collected_at"], old["old_final"])
+        highest = tuple(old[f"old_emitted_{lane}"] for lane in LANES)
+        emitted |= {Stream(collector, epoch, lane): seq for lane, seq in zip(LANES, highest, strict=True)}
+        epochs[epoch] = EpochBeat(collector, epoch, None, at_us, highest if old["old_final"] else None)
     if "\0" in record["spool_id"]:
         raise ImplausibleBeat("a spool id with U+0000 inside")
     for stream, highest in emitted.items():
@@ -60,18 +79,28 @@ def read_beat(schema: MetricSchema, record: Mapping[str, Any]) -> Beat:
             raise ImplausibleBeat(f"emitted is {highest} in lane {stream.lane}")
     unsent = _unsent(collector, _rows(schema, "unsent", record, most=MOST_UNSENT))
     sent = {stream: Ranges.of([(1, highest)]) - unsent.get(stream, Ranges()) for stream, highest in emitted.items()}
-    return Beat(emitted=emitted, sent=sent, epochs=tuple(epochs.values()))
+    listing = _listing(collector, appended_at_us, tuple(epochs), record["epochs_total"])
+    return Beat(emitted=emitted, sent=sent, epochs=tuple(epochs.values()), listing=listing)
 
 
 def tells_counts(schema: MetricSchema) -> bool:
     """Whether a schema has all that `read_beat` reads, as the heartbeat of this version has it."""
     ours = {field.name: field for field in builtin_schemas()["heartbeat"].fields}
     theirs = {field.name: field for field in schema.fields}
-    needed = [name for name in ours if name.startswith(("emitted_", "old_", "unsent_")) or name in ("spool_id", "final")]
+    needed = [
+        name for name in ours if name.startswith(("emitted_", "old_", "unsent_")) or name in ("spool_id", "final", "epochs_total")
+    ]
     return all(
         name in theirs and (theirs[name].primitive, theirs[name].group) == (ours[name].primitive, ours[name].group)
         for name in needed
     )
+
+
+def _listing(collector: str, appended_at_us: int, epochs: tuple[int, ...], older: int) -> Listing | None:
+    """`epochs`: its own and the older ones that it lists, of `older` in all."""
+    listed = len(epochs) - 1
+    share = listed / older if older > listed else 1.0
+    return Listing(collector, appended_at_us, share, epochs) if appended_at_us > 0 and share > 0 else None
 
 
 def _unsent(collector: str, rows: Sequence[Mapping[str, Any]]) -> dict[Stream, Ranges]:

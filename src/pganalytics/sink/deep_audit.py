@@ -20,7 +20,7 @@ from pganalytics.sink import store
 from pganalytics.sink.catalogue import READ_TIMEOUT_S, Catalogue
 from pganalytics.sink.log_ends import commits, log_ends, log_starts
 from pganalytics.sink.records import Partition, Span
-from pganalytics.sink.report import AuditReport, Counts, Finding, report
+from pganalytics.sink.report import NOTHING_ODD, AuditReport, Counts, Finding, OddThings, report
 from pganalytics.sink.shares import weights
 from pganalytics.sink.snapshot import LedgerRow, StoredRows, StoreSnapshot, read_snapshot
 from pganalytics.sink.unread import Unread, read_spans
@@ -53,7 +53,7 @@ def deep_audit(settings: Settings, *, collector: str | None = None) -> AuditRepo
         catalogue.read_all(READ_TIMEOUT_S)
         for message in read_spans(settings.kafka, {**collected, **admitted}):
             unread.note(message, catalogue.known, topics=topics, ends=ends)
-    return weigh(facts(snapshot, unread, collector), collector=collector)
+    return weigh(facts(snapshot, unread, collector), collector=collector, odd=snapshot.odd)
 
 
 def facts(snapshot: StoreSnapshot, unread: Unread, collector: str | None) -> dict[Stream, StreamFacts]:
@@ -80,7 +80,7 @@ def facts(snapshot: StoreSnapshot, unread: Unread, collector: str | None) -> dic
     }
 
 
-def weigh(known: Mapping[Stream, StreamFacts], *, collector: str | None) -> AuditReport:
+def weigh(known: Mapping[Stream, StreamFacts], *, collector: str | None, odd: OddThings = NOTHING_ODD) -> AuditReport:
     """The report. Pure."""
     counts: list[tuple[str, Counts]] = []
     findings: list[Finding] = []
@@ -88,7 +88,7 @@ def weigh(known: Mapping[Stream, StreamFacts], *, collector: str | None) -> Audi
         count, found = _weigh_stream(stream, fact)
         counts.append((stream.collector, count))
         findings += found
-    return report(counts, deep=True, collector=collector, findings=findings)
+    return report(counts, deep=True, collector=collector, findings=findings, odd=odd)
 
 
 def _weigh_stream(stream: Stream, fact: StreamFacts) -> tuple[Counts, list[Finding]]:

@@ -111,7 +111,8 @@ def _beat(headers: Headers, entry: KnownSchema, record: Mapping[str, Any]) -> Be
     if any(headers.heartbeat.emitted[lane] != record[f"emitted_{lane}"] for lane in LANES):
         raise _Bad(Reason.BODY_DISAGREES, "header emitted is not what the body says")
     try:
-        return read_beat(entry.schema, record)
+        appended_us = headers.appended_at_us or 0
+        return read_beat(entry.schema, record, appended_at_us=appended_us if 0 < appended_us < MOST_EVENT_TIME_US else 0)
     except ImplausibleBeat as error:
         raise _Bad(Reason.IMPLAUSIBLE, str(error)) from error
 

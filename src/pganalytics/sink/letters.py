@@ -12,7 +12,7 @@ from pganalytics.runtime.kafka import producer_config
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.events import Event, EventKind, Source
-from pganalytics.schemas.identity import Stream
+from pganalytics.schemas.identity import Lane, Stream
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 from pganalytics.sink.errors import TryAgain
@@ -199,6 +199,18 @@ def missing(topics: Topics, stream: Stream, seqs: Ranges, partition: int) -> Eve
     """The event of records that Kafka acknowledged and that are nowhere."""
     detail = f"{len(seqs)} records were sent, never arrived, and are not in the collected topic"
     return _of_holes(EventKind.MISSING, topics, stream, seqs, partition, detail)
+
+
+def spool_rolled_back(topics: Topics, stream: Stream, seqs: Ranges, partition: int) -> Event:
+    """The event of records that are known although a final heartbeat says that there were fewer."""
+    detail = f"the spool ended this epoch {len(seqs)} records before its end: it was put back to an earlier state"
+    return _of_holes(EventKind.SPOOL_ROLLED_BACK, topics, stream, seqs, partition, detail)
+
+
+def of_epoch(kind: EventKind, topics: Topics, collector: str, epoch: int, partition: int, detail: str) -> Event:
+    """The event of an epoch that ends otherwise than by its own word."""
+    where = _of_holes(kind, topics, Stream(collector, epoch, Lane.CRITICAL), Ranges(), partition, detail)
+    return replace(where, lane=None)
 
 
 def _of_holes(kind: EventKind, topics: Topics, stream: Stream, seqs: Ranges, partition: int, detail: str) -> Event:

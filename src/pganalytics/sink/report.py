@@ -6,6 +6,7 @@ from typing import Any
 
 from pganalytics.schemas.identity import Stream
 from pganalytics.schemas.ranges import Ranges
+from pganalytics.sink.epoch_ends import OddEpoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +50,38 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class DeadReason:
+    """Records of a collector that are dead for one reason. `reason` is empty where it is known no longer."""
+
+    collector: str
+    reason: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class OddThings:
+    """What the store says beside the counts."""
+
+    epochs: tuple[OddEpoch, ...] = ()
+    reasons: tuple[DeadReason, ...] = ()
+
+
+NOTHING_ODD = OddThings()
+
+
+@dataclass(frozen=True, slots=True)
 class AuditReport:
-    """`collectors` by id, in order. `absent`: a collector that was asked for and that the store has never seen."""
+    """`collectors` by id, in order. `absent`: a collector that was asked for and that the store has never seen.
+
+    `epochs`: those that did not end as they should. `reasons`: why records are dead, as far as it is still known.
+    """
 
     deep: bool
     collectors: Mapping[str, Counts]
     findings: tuple[Finding, ...] = ()
     absent: str | None = None
+    epochs: tuple[OddEpoch, ...] = ()
+    reasons: tuple[DeadReason, ...] = ()
 
     @property
     def total(self) -> Counts:
@@ -69,9 +95,10 @@ class AuditReport:
 
     @property
     def ok(self) -> bool:
-        """Nothing missing, nothing double, and everything adds up."""
+        """Nothing missing, nothing double, no spool gone, and everything adds up."""
         total = self.total
-        return total.missing == 0 and total.duplicates == 0 and not self.unbalanced and self.absent is None
+        sound = total.missing == 0 and total.duplicates == 0 and not self.unbalanced and self.absent is None
+        return sound and not any(epoch.what == "orphaned" for epoch in self.epochs)
 
     def to_json(self) -> dict[str, Any]:
         """For `audit --json`."""
@@ -83,18 +110,20 @@ class AuditReport:
             "unbalanced": list(self.unbalanced),
             "absent": self.absent,
             "findings": [_as_json(finding) for finding in self.findings],
+            "epochs": [_epoch_as_json(epoch) for epoch in self.epochs],
+            "reasons": [asdict(reason) for reason in self.reasons],
         }
 
 
 def report(
-    counts: Iterable[tuple[str, Counts]], *, deep: bool, collector: str | None, findings: Iterable[Finding]
+    counts: Iterable[tuple[str, Counts]], *, deep: bool, collector: str | None, findings: Iterable[Finding], odd: OddThings
 ) -> AuditReport:
     """A report from counts per collector or per stream."""
     summed: dict[str, Counts] = {}
     for name, count in counts:
         summed[name] = summed.get(name, Counts()) + count
     absent = collector if collector is not None and collector not in summed else None
-    return AuditReport(deep, dict(sorted(summed.items())), tuple(findings), absent)
+    return AuditReport(deep, dict(sorted(summed.items())), tuple(findings), absent, odd.epochs, odd.reasons)
 
 
 def _as_json(finding: Finding) -> dict[str, Any]:
@@ -106,4 +135,18 @@ def _as_json(finding: Finding) -> dict[str, Any]:
         "lane": stream.lane.value,
         "seqs": str(finding.seqs),
         "exact": finding.exact,
+    }
+
+
+def _epoch_as_json(odd: OddEpoch) -> dict[str, Any]:
+    who = odd.who
+    return {
+        "what": odd.what,
+        "collector": who.collector,
+        "epoch": who.epoch,
+        "spool_id": who.spool_id,
+        "heartbeat_at": who.heartbeat_at and who.heartbeat_at.isoformat(),
+        "omitted_from": who.omitted_from and who.omitted_from.isoformat(),
+        "emitted": {lane.value: seq for lane, seq in odd.emitted.items()},
+        "unsent": {lane.value: str(seqs) for lane, seqs in odd.unsent.items()},
     }

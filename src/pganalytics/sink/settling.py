@@ -5,6 +5,8 @@ ends that the collected topics had then, and after that until the store's positi
 and the events had then. A record that is still not settled lies nowhere on its way: a hole. However long a backlog is,
 nothing in it is taken for lost.
 
+Epochs whose spool seems to be gone are judged with the round: a heartbeat on its way could still name them.
+
 What is deferred waits in a topic of its own that is drained with what capacity is left: it is judged in a round of its own,
 by that topic's end.
 """
@@ -32,7 +34,7 @@ class Stage(StrEnum):
 class Round:
     """`ends`: what must be passed in this stage. `deferred_ends`: the end of the deferred topic, noted with the sink's ends.
 
-    `of_deferred`: a round of what was deferred.
+    `of_deferred`: a round of what was deferred. `suspects`: (collector, epoch) of epochs that heartbeats leave out.
     """
 
     taken: Open
@@ -40,6 +42,7 @@ class Round:
     ends: Mapping[Partition, int] = field(default_factory=dict)
     deferred_ends: Mapping[Partition, int] = field(default_factory=dict)
     of_deferred: bool = False
+    suspects: frozenset[tuple[str, int]] = frozenset()
 
     def passed(self, done: Mapping[Partition, int], starts: Mapping[Partition, int]) -> bool:
         """Whether every end is reached. A log that is empty up to its end needs no commit and no position."""
@@ -63,6 +66,11 @@ def split(holes: Open, deferred: Open) -> tuple[dict[Stream, Ranges], dict[Strea
     now = {stream: seqs - deferred.get(stream, Ranges()) for stream, seqs in holes.items()}
     later = {stream: seqs & deferred.get(stream, Ranges()) for stream, seqs in holes.items()}
     return _nonempty(now), _nonempty(later)
+
+
+def joined(left: Open, right: Open) -> dict[Stream, Ranges]:
+    """The union."""
+    return {stream: left.get(stream, Ranges()) | right.get(stream, Ranges()) for stream in {*left, *right}}
 
 
 def lanes_of(holes: Open) -> list[Lane]:

@@ -10,11 +10,13 @@ from pganalytics.runtime.settings import Server
 from pganalytics.schemas.identity import Lane, Stream
 from pganalytics.schemas.metric import MetricSchema
 from pganalytics.schemas.ranges import Ranges
+from pganalytics.sink.audit import read_odd_things
 from pganalytics.sink.connection import StoreConnection, open_or_explain
 from pganalytics.sink.layout import quoted
 from pganalytics.sink.multiranges import from_multirange
 from pganalytics.sink.outages import first_line
 from pganalytics.sink.records import Partition
+from pganalytics.sink.report import OddThings
 from pganalytics.sink.statements import statement
 from pganalytics.sink.tables import read_schemas
 
@@ -53,6 +55,7 @@ class StoreSnapshot:
     positions: Mapping[Partition, int]
     rows: Mapping[Stream, StoredRows]
     schemas: tuple[MetricSchema, ...]
+    odd: OddThings
 
 
 def read_snapshot(server: Server, collector: str | None) -> StoreSnapshot:
@@ -82,6 +85,7 @@ def _attempt(connection: StoreConnection, collector: str | None) -> StoreSnapsho
             ledger=_ledger(connection, collector),
             positions=_positions(connection),
             rows=_rows(connection, metrics, collector),
+            odd=read_odd_things(connection, collector),
             schemas=tuple(schema for accepted in schemas.values() for schema in accepted),
         )
 

@@ -11,7 +11,8 @@ import psycopg
 
 from pganalytics.schemas.identity import Lane, Stream
 from pganalytics.schemas.ranges import Ranges
-from pganalytics.sink.batch import Batch, Change, Plan, epochs, plan, windows
+from pganalytics.sink.batch import Batch, Change, Plan, epochs, listings, plan, windows
+from pganalytics.sink.beats import EpochBeat
 from pganalytics.sink.connection import StoreConnection
 from pganalytics.sink.errors import Displaced, Refused
 from pganalytics.sink.intake import Known
@@ -150,8 +151,9 @@ def _change_columns(changes: Mapping[Stream, Change]) -> list[Any]:
 def _lists(batch: Batch) -> dict[str, list[Any]]:
     """Parameters of the statements that only some batches need, by name; each a list per column."""
     return {
-        "epochs_upsert": _columns(
-            (beat.collector, beat.epoch, beat.spool_id, beat.at_us or None, beat.final) for beat in epochs(batch)
+        "epochs_upsert": _columns(_epoch(beat) for beat in epochs(batch)),
+        "epochs_omit": _columns(
+            (told.collector, told.appended_at_us, told.share, ",".join(map(str, told.epochs))) for told in listings(batch)
         ),
         "events_insert": _columns(_event(batch)),
         "dead_letters_insert": _columns(_dead(poison) for poison in batch.poisons),
@@ -160,6 +162,11 @@ def _lists(batch: Batch) -> dict[str, list[Any]]:
 
 def _columns(rows: Any) -> list[Any]:
     return [list(column) for column in zip(*rows, strict=True)]
+
+
+def _epoch(beat: EpochBeat) -> tuple[Any, ...]:
+    final = beat.final or (None, None, None)
+    return (beat.collector, beat.epoch, beat.spool_id, beat.at_us or None, beat.final is not None, *final)
 
 
 def _event(batch: Batch) -> list[tuple[Any, ...]]:

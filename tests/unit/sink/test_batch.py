@@ -79,9 +79,11 @@ def test_an_event_of_no_stream_changes_no_stream(changes: dict[str, Any]) -> Non
     assert windows(Batch({}, (noticed(EventKind.SHED, Ranges.numbers([1]), **changes),))) == {}
 
 
-def told(epoch: int, *, at_us: int, final: bool = False, spool: str | None = "s") -> Beat:
+def told(epoch: int, *, at_us: int, final: int = 0, spool: str | None = "s") -> Beat:
     stream = Stream("c", epoch, Lane.NORMAL)
-    return Beat({stream: 5}, {stream: Ranges.of([(1, 4)])}, (EpochBeat("c", epoch, spool, at_us, final),))
+    return Beat(
+        {stream: 5}, {stream: Ranges.of([(1, 4)])}, (EpochBeat("c", epoch, spool, at_us, (0, final, 0) if final else None),)
+    )
 
 
 def test_the_counts_of_all_heartbeats_are_joined() -> None:
@@ -93,9 +95,9 @@ def test_the_counts_of_all_heartbeats_are_joined() -> None:
 
 def test_epochs_are_told_once_each() -> None:
     """PostgreSQL refuses to update a row twice in one statement."""
-    beats = (told(1, at_us=5, final=True), told(1, at_us=9, spool=None), told(2, at_us=2**60))
+    beats = (told(1, at_us=5, final=7), told(1, at_us=9, final=5, spool=None), told(2, at_us=2**60), told(1, at_us=8))
     batch = Batch({}, tuple(row(seq, beat=beat) for seq, beat in enumerate(beats, 1)))
-    assert epochs(batch) == [EpochBeat("c", 1, "s", 9, True), EpochBeat("c", 2, "s", 0, False)]
+    assert epochs(batch) == [EpochBeat("c", 1, "s", 9, (0, 5, 0)), EpochBeat("c", 2, "s", 0, None)]
 
 
 def test_the_time_of_a_dead_heartbeat_is_not_believed() -> None:

@@ -32,14 +32,14 @@ def test_own_epoch() -> None:
     assert str(told.sent[Stream("c", EPOCH, Lane.NORMAL)]) == "1-3,7-10"
     assert str(told.sent[Stream("c", EPOCH, Lane.CRITICAL)]) == "1-2,4-5"
     assert told.sent[Stream("c", EPOCH, Lane.BULK)] == Ranges()
-    assert [(each.epoch, each.spool_id, each.final) for each in told.epochs] == [(EPOCH, "spool", False)]
+    assert [(each.epoch, each.spool_id, each.final) for each in told.epochs] == [(EPOCH, "spool", None)]
 
 
 def test_old_epochs() -> None:
     told = beat(1, {}, old=[(7, (3, 2, 1), False), (8, (1, 0, 0), True)], unsent=[(7, Lane.CRITICAL, 2, 3)])
     assert str(told.sent[Stream("c", 7, Lane.CRITICAL)]) == "1"
     assert str(told.sent[Stream("c", 7, Lane.BULK)]) == "1"
-    assert [(each.epoch, each.spool_id, each.final) for each in told.epochs[1:]] == [(7, None, False), (8, None, True)]
+    assert [(each.epoch, each.spool_id, each.final) for each in told.epochs[1:]] == [(7, None, None), (8, None, (1, 0, 0))]
 
 
 def test_an_elided_column_is_zero() -> None:
