@@ -36,7 +36,7 @@ from pganalytics.sink.multiranges import from_multirange
 from pganalytics.sink.outages import as_sink_error, first_line
 from pganalytics.sink.positions import read_positions
 from pganalytics.sink.records import Partition
-from pganalytics.sink.repair import find_holes
+from pganalytics.sink.repair import find_holes, seqs_of
 from pganalytics.sink.settling import Round, Stage, joined, lanes_of, split, without
 from pganalytics.sink.statements import statement
 from pganalytics.sink.writer import mark_missing
@@ -166,7 +166,10 @@ class Accountant:
     def _repair(
         self, connection: StoreConnection, number: int, holes: Mapping[Stream, Ranges], stop: threading.Event
     ) -> dict[Stream, Ranges]:
-        """One pass over what the collected topics retain; what it finds is admitted again. What was found, by stream."""
+        """One pass over what the collected topics retain; what it finds is admitted again. What was found, by stream.
+
+        It is told before it is done: whoever is interrupted between the two tells it once more, under the same id.
+        """
         wanted = [(self._topics.collected(lane), number) for lane in lanes_of(holes)]
         starts = log_starts(self._client, wanted, self._settings.kafka.timeout_s)
         ends = log_ends(self._client, wanted, self._settings.kafka.timeout_s)
@@ -178,10 +181,10 @@ class Accountant:
             if time.monotonic() - pinged > PING_S:
                 connection.execute("select 1")
                 pinged = time.monotonic()
+            these = seqs_of(finds)
+            self._letters.tell([repaired(self._topics, stream, seqs, number) for stream, seqs in these.items()])
             self._letters.send([find.letter for find in finds])
-            for find in finds:
-                found[find.identity.stream] = found.get(find.identity.stream, Ranges()) | Ranges.numbers([find.identity.seq])
-        self._letters.tell([repaired(self._topics, stream, seqs, number) for stream, seqs in found.items()])
+            found = joined(found, these)
         for stream, seqs in found.items():
             logger.warning("records repaired", extra=_facts(stream, seqs))
         return found

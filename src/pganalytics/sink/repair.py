@@ -1,12 +1,13 @@
 """One pass over the collected topics for records that never arrived, and how they are admitted again. Commits nothing."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.errors import HeaderError
 from pganalytics.schemas.headers import Headers, stamp
-from pganalytics.schemas.identity import Identity, Lane
+from pganalytics.schemas.identity import Identity, Lane, Stream
+from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.sink.letters import Letter
 from pganalytics.sink.records import Message, Partition, Span
@@ -42,6 +43,14 @@ def find_holes(
             yield finds
             finds = []
     yield finds
+
+
+def seqs_of(finds: Iterable[Find]) -> dict[Stream, Ranges]:
+    """What was found, by stream."""
+    found: dict[Stream, list[int]] = {}
+    for find in finds:
+        found.setdefault(find.identity.stream, []).append(find.identity.seq)
+    return {stream: Ranges.numbers(seqs) for stream, seqs in found.items()}
 
 
 def as_find(message: Message, lane: Lane, holes: Open, topics: Topics) -> Find | None:
