@@ -10,31 +10,36 @@ from pathlib import Path
 
 import pytest
 
+from pganalytics.cli.demo.breaks import BACK_AFTER_S, PARTS
 from pganalytics.embedded.kafka import KafkaBroker
 
 RECORDS = {"emitted", "stored", "dead", "shed", "in_spool", "in_kafka", "missing"}
 
 
-def demo(*arguments: str, kafka: KafkaBroker) -> "subprocess.Popen[str]":
-    env = {key: value for key, value in os.environ.items() if not key.startswith("PGANALYTICS_")}
+def demo(*arguments: str, kafka: KafkaBroker | None = None) -> "subprocess.Popen[str]":
+    """The command as a user runs it; without `kafka` it starts a broker of its own."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith(("PGANALYTICS_", "KAFKA_BOOTSTRAP"))}
     return subprocess.Popen(
         [sys.executable, "-m", "pganalytics.cli", "demo", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=env | {"KAFKA_BOOTSTRAP": kafka.bootstrap},
+        env=env | ({"KAFKA_BOOTSTRAP": kafka.bootstrap} if kafka else {}),
     )
 
 
 @pytest.mark.timeout(240)
-def test_a_killed_sink_changes_nothing(kafka: KafkaBroker) -> None:
-    """--break sink --json: exit code 0, one JSON object on the last line, every record stored once."""
-    with demo("--seconds", "24", "--json", "--break", "sink", kafka=kafka) as running:
-        out, err = running.communicate(timeout=200)
+def test_whatever_is_killed_changes_nothing() -> None:
+    """--break all --json: exit code 0, one JSON object on the last line, every record stored once."""
+    with demo("--seconds", "72", "--json", "--break", "all") as running:
+        out, err = running.communicate(timeout=220)
     assert running.returncode == 0, err
-    assert "sink killed (SIGKILL)" in err
-    assert "sink started again" in err
     outcome = json.loads(out.splitlines()[-1])
+    assert [one["part"] for one in outcome["breaks"]] == list(PARTS)
+    for one in outcome["breaks"]:
+        assert BACK_AFTER_S < one["recovered_s"] < 60, outcome["breaks"]
+        assert f"{one['part']} killed (SIGKILL)" in err
+        assert f"{one['part']} is back, records flow again" in err
     assert outcome["ok"] is True
     assert set(outcome["records"]) == RECORDS
     assert outcome["records"]["stored"] == outcome["records"]["emitted"] > 0
@@ -61,3 +66,10 @@ def test_ctrl_c_drains_and_proves(kafka: KafkaBroker, tmp_path: Path) -> None:
     assert "every record that was emitted is stored, once" in out
     assert (kept / "settings.toml").is_file()
     assert {path.stem for path in (kept / "logs").iterdir()} == {"setup", "collect", "streams", "sink"}
+
+
+def test_a_broker_that_is_not_the_demo_s_own_is_not_killed(kafka: KafkaBroker) -> None:
+    with demo("--break", "kafka", kafka=kafka) as running:
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out) == (2, "")
+    assert "unset KAFKA_BOOTSTRAP" in err

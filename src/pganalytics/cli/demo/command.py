@@ -6,9 +6,10 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,14 +17,16 @@ import typer
 from rich.text import Text
 
 from pganalytics.cli.audit import audit_table
+from pganalytics.cli.demo.breaks import RECOVERY_S, Breakable, Breaker, plan_breaks
 from pganalytics.cli.demo.outcome import Outcome, measure
 from pganalytics.cli.demo.screen import Screen
-from pganalytics.cli.demo.servers import start_servers
+from pganalytics.cli.demo.servers import DemoServers, start_servers
 from pganalytics.cli.demo.services import DemoServices, write_settings
-from pganalytics.cli.demo.tail import TopicTail
-from pganalytics.cli.demo.watch import Watch
+from pganalytics.cli.demo.tail import COLLECTED, TopicTail
+from pganalytics.cli.demo.watch import STORED, Watch
 from pganalytics.cli.demo.workload import start_workload
 from pganalytics.cli.shell import JsonOption, VerboseOption, result_console, say
+from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.runtime.errors import Crash, ProblemFound, SettingsError
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.logs import set_up_logging
@@ -32,17 +35,9 @@ from pganalytics.runtime.settings_file import BOOTSTRAP_VARIABLE, environment, l
 from pganalytics.sink.deep_audit import deep_audit
 
 LOOK_EVERY_S = 1.0
-BREAK_AFTER_S = 30.0
-BACK_AFTER_S = 6.0
 DRAIN_S = 90.0
+REVIVE_S = 15.0
 STOP_S = 30.0
-
-
-class Breakable(StrEnum):
-    """What can be killed in mid-run."""
-
-    SINK = "sink"
-    STREAMS = "streams"
 
 
 @dataclass(frozen=True)
@@ -52,12 +47,7 @@ class Plan:
     seconds: float | None
     targets: int
     databases: int
-    breaks: Breakable | None
-
-    @property
-    def break_at_s(self) -> float:
-        """When to kill: in the middle of the run."""
-        return self.seconds / 2 if self.seconds else BREAK_AFTER_S
+    breaks: list[tuple[float, Breakable]]
 
 
 def run(
@@ -65,20 +55,26 @@ def run(
     seconds: Annotated[float | None, typer.Option(min=5, help="Stop after so many seconds; default: at Ctrl-C.")] = None,
     targets: Annotated[int, typer.Option(min=2, max=20, help="Servers to watch.")] = 2,
     databases: Annotated[int, typer.Option(min=1, max=100, help="Databases of each.")] = 3,
-    breaks: Annotated[Breakable | None, typer.Option("--break", help="Kill it in mid-run (SIGKILL), back after 6 s.")] = None,
+    breaks: Annotated[
+        Breakable | None, typer.Option("--break", help="Kill it in mid-run (SIGKILL), back after 6 s; all: one after the other.")
+    ] = None,
     keep: Annotated[Path | None, typer.Option(help="Work in this empty folder and leave settings and logs there.")] = None,
     json_output: JsonOption = False,
     verbose: VerboseOption = False,
 ) -> None:
     """Exit code 0 only if the deep audit holds: nothing missing, nothing double, everything drained."""
     began_us = time.time_ns() // 1000
+    plan = Plan(seconds, targets, databases, plan_breaks(breaks, seconds))
+    bootstrap = environment(BOOTSTRAP_VARIABLE)
+    if bootstrap and any(part is Breakable.KAFKA for _, part in plan.breaks):
+        raise SettingsError(f"--break {breaks}: the broker at {bootstrap} is not the demo's to kill: unset {BOOTSTRAP_VARIABLE}")
     set_up_logging(level="debug" if verbose else "error", as_json=False)
     lifecycle = Lifecycle()
     lifecycle.install_signals()
     with ExitStack() as stack:
         folder = _folder(keep, stack)
         screen = stack.enter_context(Screen())
-        outcome = _demo(folder, Plan(seconds, targets, databases, breaks), screen, lifecycle, stack, began_us)
+        outcome = _demo(folder, plan, screen, lifecycle, stack, began_us)
     print(json.dumps(outcome.as_json())) if json_output else _print(outcome, keep)
     sys.stdout.flush()
     if not outcome.ok:
@@ -97,13 +93,14 @@ def _folder(keep: Path | None, stack: ExitStack) -> Path:
 
 
 def _demo(folder: Path, plan: Plan, screen: Screen, lifecycle: Lifecycle, stack: ExitStack, began_us: int) -> Outcome:
+    bootstrap = environment(BOOTSTRAP_VARIABLE)
     screen.tell(f"starting Kafka, the store and {plan.targets} PostgreSQL servers to watch")
     servers = start_servers(
         folder,
         stack,
         targets=plan.targets,
         databases=plan.databases,
-        bootstrap=environment(BOOTSTRAP_VARIABLE),
+        bootstrap=bootstrap,
         tell=screen.tell,
     )
     config = write_settings(folder, servers, prefix=f"demo-{secrets.token_hex(3)}")
@@ -122,40 +119,60 @@ def _demo(folder: Path, plan: Plan, screen: Screen, lifecycle: Lifecycle, stack:
     stack.callback(_end, watching)
     tail = TopicTail(settings)
     tail.start(watching)
-    _watch(plan, services, Watch(settings, tail), screen, lifecycle, (workload, watching))
+    breaker = build_breaker(plan.breaks, services, servers, screen.tell)
+    _watch(plan, services, Watch(settings, tail), breaker, screen, lifecycle, (workload, watching))
     _end(workload)
     _drain(settings, services, screen)
-    return measure(settings, servers, began_us=began_us)
+    return measure(settings, servers, began_us=began_us, breaks=breaker.done)
+
+
+def build_breaker(
+    plan: list[tuple[float, Breakable]], services: DemoServices, servers: DemoServers, tell: Callable[[str], None]
+) -> Breaker:
+    """Kills processes of services, and servers."""
+    kill: dict[Breakable, Callable[[], None]] = {Breakable.STORE: servers.store.kill}
+    start: dict[Breakable, Callable[[], None]] = {Breakable.STORE: servers.store.start_again}
+    if isinstance(servers.broker, KafkaBroker):
+        kill[Breakable.KAFKA], start[Breakable.KAFKA] = servers.broker.kill, servers.broker.start_again
+    for part in (Breakable.STREAMS, Breakable.SINK, Breakable.COLLECT):
+        kill[part], start[part] = partial(services.kill, part), partial(services.start_again, part)
+    return Breaker(plan, kill=kill, start=start, tell=tell)
 
 
 def _watch(
-    plan: Plan, services: DemoServices, watch: Watch, screen: Screen, lifecycle: Lifecycle, helpers: tuple[Lifecycle, ...]
+    plan: Plan,
+    services: DemoServices,
+    watch: Watch,
+    breaker: Breaker,
+    screen: Screen,
+    lifecycle: Lifecycle,
+    helpers: tuple[Lifecycle, ...],
 ) -> None:
-    """Until the time is over or a stop is asked for; kills what is to be killed."""
-    began, broken = time.monotonic(), False
+    """Until the time is over and what was killed has recovered, or a stop is asked for."""
+    began = time.monotonic()
     screen.start_live()
+    sample = watch.sample()
     while not lifecycle.stopping:
         passed = time.monotonic() - began
-        if plan.seconds is not None and passed >= plan.seconds:
+        if plan.seconds is not None and passed >= plan.seconds + (0 if breaker.idle else RECOVERY_S):
             break
-        if plan.breaks and not broken and passed >= plan.break_at_s:
-            broken = True
-            services.kill(plan.breaks, back_after_s=BACK_AFTER_S)
-            screen.tell(f"{plan.breaks} killed (SIGKILL), back in {BACK_AFTER_S:.0f} s")
-        for line in services.tend():
+        breaker.step(passed, collected=sample.records.get(COLLECTED, 0), stored=sample.records.get(STORED, 0))
+        for line in services.tend(down=breaker.down):
             screen.tell(line)
         for helper in helpers:
             if helper.failure is not None:
                 raise Crash(helper.reason) from helper.failure
-        screen.show(watch.sample())
+        sample = watch.sample()
+        screen.show(sample, down=breaker.down)
         lifecycle.stop.wait(LOOK_EVERY_S)
     screen.stop_live()
+    breaker.finish(time.monotonic() - began)
 
 
 def _drain(settings: Settings, services: DemoServices, screen: Screen) -> None:
     """Stop at the source, let the rest finish, then stop the rest."""
     screen.tell("draining: the agent stops first, with final heartbeats")
-    services.revive(BACK_AFTER_S + 5)
+    services.revive(REVIVE_S)
     services.stop("collect", timeout_s=STOP_S)
     deadline = time.monotonic() + DRAIN_S
     while time.monotonic() < deadline and not deep_audit(settings).total.settled:
@@ -178,6 +195,6 @@ def _print(outcome: Outcome, keep: Path | None) -> None:
     if keep:
         say(f"settings and logs are in {keep}")
     else:
-        say('next: make demo ARGS="--break sink"   kills the sink in mid-run')
+        say('next: make demo ARGS="--break all"    kills every part in turn; or one of kafka store streams sink collect')
         say('      make demo ARGS="--keep DIR"      leaves settings and logs to read')
         say("      docs/architecture.md             tells the life of one record")

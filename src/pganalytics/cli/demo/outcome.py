@@ -1,11 +1,13 @@
 """What a run of the demo showed: the deep audit and a few figures, all read from the store."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 import psycopg.rows
 
+from pganalytics.cli.demo.breaks import Break, describe
 from pganalytics.cli.demo.servers import DemoServers
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
@@ -43,6 +45,7 @@ class Outcome:
     latency_p50_s: float | None
     latency_p99_s: float | None
     events: dict[str, int]
+    breaks: tuple[Break, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -70,22 +73,24 @@ class Outcome:
             "statement_rows": self.statement_rows,
             "latency_s": {"p50": _rounded(self.latency_p50_s), "p99": _rounded(self.latency_p99_s)},
             "events": self.events,
+            "breaks": [one.as_json() for one in self.breaks],
         }
 
     def summary(self) -> str:
         """A few lines for people."""
         verdict = "every record that was emitted is stored, once" if self.ok else "PROBLEM: " + "; ".join(self.problems)
         events = ", ".join(f"{count} {kind}" for kind, count in self.events.items()) or "none"
+        killed = describe(self.breaks) + "\n" if self.breaks else ""
         return (
             f"PostgreSQL {', '.join(self.server_versions)}; {self.statement_rows} statement rows, "
             f"the first after {_text(self.first_row_s)}\n"
             f"from reading to commit: {_text(self.latency_p50_s)} at the median, "
             f"{_text(self.latency_p99_s)} at the 99th percentile\n"
-            f"events: {events}\n{verdict}"
+            f"events: {events}\n{killed}{verdict}"
         )
 
 
-def measure(settings: Settings, servers: DemoServers, *, began_us: int) -> Outcome:
+def measure(settings: Settings, servers: DemoServers, *, began_us: int, breaks: Sequence[Break]) -> Outcome:
     """Audit deeply and read the figures; raises Unreachable when broker or store do not answer."""
     report = deep_audit(settings)
     with psycopg.connect(conninfo(settings.store), row_factory=psycopg.rows.tuple_row) as store:
@@ -96,17 +101,18 @@ def measure(settings: Settings, servers: DemoServers, *, began_us: int) -> Outco
         silent = [lane for lane, used, stored in store.execute(LANES).fetchall() if used and not stored]
     return Outcome(
         report=report,
-        problems=_problems(report, silent, statement_rows),
+        problems=_problems(report, silent, statement_rows, breaks),
         first_row_s=None if first is None else first - began_us / 1e6,
         server_versions=tuple(sorted({target.server.version for target in servers.targets})),
         statement_rows=statement_rows,
         latency_p50_s=p50,
         latency_p99_s=p99,
         events=events,
+        breaks=tuple(breaks),
     )
 
 
-def _problems(report: AuditReport, silent_lanes: list[str], statement_rows: int) -> tuple[str, ...]:
+def _problems(report: AuditReport, silent_lanes: list[str], statement_rows: int, breaks: Sequence[Break]) -> tuple[str, ...]:
     totals = report.total
     wrong = [
         f"{count} {name}"
@@ -119,6 +125,7 @@ def _problems(report: AuditReport, silent_lanes: list[str], statement_rows: int)
         if count
     ]
     wrong += [f"nothing of lane {lane} was stored" for lane in silent_lanes]
+    wrong += [f"{one.part} was killed and did not recover" for one in breaks if one.recovered_s is None]
     if not totals.stored:
         wrong.append("nothing was stored")
     if not statement_rows:

@@ -13,7 +13,7 @@ import psycopg
 from psycopg import sql
 
 from pganalytics.embedded.binaries import PostgresBinaries, choose_postgres
-from pganalytics.embedded.kafka import kafka_broker
+from pganalytics.embedded.kafka import Broker, kafka_broker
 from pganalytics.embedded.postgres import PostgresServer
 
 MAJORS = 2
@@ -40,7 +40,7 @@ class DemoTarget:
 class DemoServers:
     """What runs."""
 
-    bootstrap: str
+    broker: Broker
     store: PostgresServer
     targets: tuple[DemoTarget, ...]
 
@@ -65,7 +65,7 @@ def start_servers(
     for error in failures:
         if error is not None:
             raise error
-    return DemoServers(broker.result().bootstrap, store.result(), tuple(target.result() for target in watched))
+    return DemoServers(broker.result(), store.result(), tuple(target.result() for target in watched))
 
 
 def _starter(folder: Path, place: int, binaries: list[PostgresBinaries], databases: int) -> Callable[[], DemoTarget]:

@@ -12,6 +12,7 @@ from pganalytics.runtime.errors import Crash, Unreachable
 
 NAMES = ("streams", "sink", "collect")
 MOST_DEATHS = 5
+NEVER = float("inf")
 INTERVAL_S = 5
 
 
@@ -19,7 +20,7 @@ def write_settings(folder: Path, servers: DemoServers, *, prefix: str) -> Path:
     """The settings file of the demo: what a user would write, with short intervals."""
     lines = [
         "# Written by `pganalytics demo`.",
-        *_section("kafka", bootstrap=servers.bootstrap, prefix=prefix, partitions=4, replication_factor=1),
+        *_section("kafka", bootstrap=servers.broker.bootstrap, prefix=prefix, partitions=4, replication_factor=1),
         "min_insync_replicas = 1",
         "development = true",
         *_section("store", host="127.0.0.1", port=servers.store.port, dbname=STORE_DATABASE, user=servers.store.user),
@@ -74,19 +75,28 @@ class DemoServices:
         for name in NAMES:
             self._running[name] = Running(self._child(name, (name,)))
 
-    def kill(self, name: str, *, back_after_s: float) -> None:
-        """SIGKILL; the service is back after so many seconds."""
+    def kill(self, name: str) -> None:
+        """SIGKILL; it stays down until `start_again`."""
         running = self._running[name]
+        running.start_at = NEVER
         running.child.kill()
-        running.start_at = time.monotonic() + back_after_s
 
-    def tend(self) -> list[str]:
-        """Start again what was killed or died; lines for people. Raises Crash when one keeps dying."""
+    def start_again(self, name: str) -> None:
+        """After `kill`, from any thread: the next `tend` starts it."""
+        self._running[name].start_at = time.monotonic()
+
+    def tend(self, *, down: str | None = None) -> list[str]:
+        """Start again what died; lines for people. Raises Crash when one keeps dying.
+
+        While a part that the services need is `down`, to die is no fault.
+        """
         told = []
         for name, running in self._running.items():
             if running.child.poll() is None:
                 continue
-            if running.start_at is None:
+            if running.start_at is None and down is not None:
+                running.start_at = time.monotonic() + 1.0
+            elif running.start_at is None:
                 running.deaths += 1
                 if running.deaths > MOST_DEATHS:
                     raise Crash(f"{name} died {running.deaths} times: {self.last_line(name)} (log: {self.log_path(name)})")

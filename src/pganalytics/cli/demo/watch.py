@@ -18,6 +18,8 @@ STORED = "stored"
 STAGES = (COLLECTED, ADMITTED, STORED)
 TOP = 5
 WINDOW_S = 15
+ASK_S = 2.0
+"""How long a picture waits for a broker that may be dead."""
 
 STORED_RECORDS = """
 select coalesce(sum(upper(span) - lower(span)), 0)::bigint from pganalytics.ledger, unnest(stored) span
@@ -88,7 +90,8 @@ class Watch:
         self._settings = settings
         self._tail = tail
         self._topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
-        self._offsets = GroupOffsets(settings.kafka, f"{settings.kafka.prefix}.streams", name="demo-lag")
+        quick = settings.kafka.model_copy(update={"timeout_s": ASK_S})
+        self._offsets = GroupOffsets(quick, f"{settings.kafka.prefix}.streams", name="demo-lag")
 
     def sample(self) -> Sample:
         """A look at topics and store."""
