@@ -3,7 +3,7 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, config, retire, services, setup
+from pganalytics.cli import audit, config, dead_letters, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 
@@ -35,6 +35,14 @@ def build_app() -> typer.Typer:
         guarded(config.show)
     )
     app.add_typer(group, name="config")
+    letters = typer.Typer(no_args_is_help=True, help="What could not be stored.")
+    letters.command("list", help="What could not be stored, why, and what became of it since. Exit 0 whatever it holds.")(
+        guarded(dead_letters.list_)
+    )
+    letters.command(
+        "show", help="One record that could not be stored, with all its headers and its body. Exit 1: the topic has it no more."
+    )(guarded(dead_letters.show))
+    app.add_typer(letters, name="dead-letters")
     return app
 
 

@@ -23,6 +23,9 @@ class Place:
     offset: int
     at_us: int
 
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}"
+
 
 @dataclass(frozen=True, slots=True)
 class Message:

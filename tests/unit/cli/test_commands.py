@@ -28,7 +28,18 @@ def pganalytics(*arguments: str, env: dict[str, str] | None = None) -> subproces
 def test_help_and_version() -> None:
     """Help names every command; the version is that of the package."""
     shown = pganalytics("--help").stdout
-    for command in ("demo", "setup", "collect", "streams", "sink", "audit", "retire", "config", "version"):
+    for command in (
+        "demo",
+        "setup",
+        "collect",
+        "streams",
+        "sink",
+        "audit",
+        "retire",
+        "dead-letters",
+        "config",
+        "version",
+    ):
         assert command in shown
     assert pganalytics("version").stdout.startswith("pganalytics 0.")
 
