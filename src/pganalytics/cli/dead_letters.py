@@ -131,7 +131,7 @@ def next_lines(found: DeadLetterList) -> list[str]:
         total = f"{found.letters_total} letters in {found.groups_total} groups"
         said.append(f"the newest of {total}; --limit shows more")
     place = tidy(found.letters[0].place)
-    return [*said, f"next: pganalytics dead-letters show {place}"]
+    return [*said, f"next: pganalytics dead-letters show {place}; when mended: pganalytics replay dead-letters --dry-run --all"]
 
 
 def lines(found: Found) -> list[str]:

@@ -3,7 +3,7 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, config, dead_letters, retire, services, setup
+from pganalytics.cli import audit, config, dead_letters, replay, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 
@@ -43,6 +43,15 @@ def build_app() -> typer.Typer:
         "show", help="One record that could not be stored, with all its headers and its body. Exit 1: the topic has it no more."
     )(guarded(dead_letters.show))
     app.add_typer(letters, name="dead-letters")
+    again = typer.Typer(no_args_is_help=True, help="Send records to the sink again; what comes twice is stored once.")
+    again.command(
+        "dead-letters",
+        help="What could not be stored, back to where it was read. Exit 1: nothing matches, or not all can be sent.",
+    )(guarded(replay.dead_letters))
+    again.command(
+        "admitted", help="What was admitted and is still in its topic. Exit 1: nothing matches, or not all can be sent."
+    )(guarded(replay.admitted))
+    app.add_typer(again, name="replay")
     return app
 
 

@@ -36,6 +36,12 @@ def log_ends(admin: AdminClient, partitions: Iterable[Partition], timeout_s: flo
     return _offsets(admin, partitions, OffsetSpec.latest(), timeout_s)  # type: ignore[no-untyped-call]
 
 
+def log_offsets_at(admin: AdminClient, partitions: Iterable[Partition], *, at_ms: int, timeout_s: float) -> dict[Partition, int]:
+    """The first offset appended at this time or later; nothing for partitions that have none. Raises Unreachable."""
+    spec = OffsetSpec.for_timestamp(max(0, at_ms))
+    return {where: offset for where, offset in _offsets(admin, partitions, spec, timeout_s).items() if offset >= 0}
+
+
 def commits(kafka: Kafka, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
     """What a group has committed; nothing for partitions that it never did. Raises Unreachable."""
     offsets = GroupOffsets(kafka, group, name="audit-commits")

@@ -37,6 +37,7 @@ def test_help_and_version() -> None:
         "audit",
         "retire",
         "dead-letters",
+        "replay",
         "config",
         "version",
     ):
