@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from types import FrameType
 
+from pganalytics.runtime.errors import PgAnalyticsError
+
 logger = logging.getLogger(__name__)
 
 
@@ -68,6 +70,11 @@ class Lifecycle:
     def _run(self, name: str, target: Callable[[], None]) -> None:
         try:
             target()
+        except PgAnalyticsError as error:  # its message is for the user, and says what to do
+            logger.error("thread ended", extra={"thread_name": name, "error": str(error)})
+            with self._lock:
+                self.failure = self.failure or error
+            self.request_stop(f"thread {name}: {error}")
         except BaseException as error:
             logger.critical("thread crashed", extra={"thread_name": name, "error": repr(error)}, exc_info=True)
             with self._lock:

@@ -118,6 +118,9 @@ class Sink(Section):
     partitions_ahead_days: int = Field(3, ge=1, le=30, description="Daily partitions made in advance.")
     repair: bool = Field(True, description="Look for records that never arrived in the collected topics, and admit them again.")
     settle_interval_s: float = Field(5, ge=0.1, le=30, description="How often the accountant looks for such records.")
+    stop_on_failures: bool = Field(
+        True, description="Stop when most records, of at least five collectors, cannot be stored, before they are dead-lettered."
+    )
     retry_max_s: float = Field(10, ge=0.5, le=600, description="Longest back-off when the store does not answer.")
     session_timeout_s: float = Field(10, ge=6, le=300, description="After how long a dead sink's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")

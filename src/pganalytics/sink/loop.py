@@ -20,12 +20,13 @@ from pganalytics.schemas.topics import Topics
 from pganalytics.sink.batch import Batch
 from pganalytics.sink.catalogue import Catalogue
 from pganalytics.sink.consumer import RecordConsumer
-from pganalytics.sink.errors import Displaced, TryAgain
+from pganalytics.sink.errors import Displaced, MostFail, TryAgain
 from pganalytics.sink.intake import read, schema_of
 from pganalytics.sink.letters import DeadLetters, Letters
 from pganalytics.sink.outages import as_sink_error
 from pganalytics.sink.positions import find_positions
 from pganalytics.sink.session import Session
+from pganalytics.sink.stop_rule import Recent, has_failures
 
 logger = logging.getLogger(__name__)
 
@@ -57,6 +58,7 @@ class SinkLoop:
         self._backoff = Backoff(first_s=0.1, most_s=settings.sink.retry_max_s)
         self._again_at = 0.0
         self._news = OnChange()
+        self._recent = self._weighed = Recent()
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the batch at hand is finished."""
@@ -88,7 +90,7 @@ class SinkLoop:
             self._back_off(again)
 
     def _work(self) -> None:
-        session = self._session = self._session or Session.open(self._settings.store, self._catalogue, self._dead_letters)
+        session = self._session = self._session or self._open_session()
         if self._consumer.astray:
             self._consumer.start_at(self._find_positions(session))
             self._succeeded()
@@ -98,8 +100,28 @@ class SinkLoop:
         session.write(batch)
         self._consumer.commit(batch.spans)
         self._pending = None
+        self._recent = self._weighed
         self._dead_letters.forget()
         self._succeeded()
+
+    def _open_session(self) -> Session:
+        return Session.open(self._settings.store, self._catalogue, self._dead_letters, self._judge)
+
+    def _judge(self, batch: Batch) -> None:
+        """Raise MostFail when it is not the senders who are at fault: with another version, or mended, the same batch is read."""
+        self._weighed = self._recent.after(batch)
+        trouble = self._weighed.trouble if has_failures(batch) else None
+        if trouble is None or not self._settings.sink.stop_on_failures:
+            return
+        reason, place = trouble.reason.value, str(trouble.place)
+        facts = {"failures": trouble.failures, "records": trouble.records, "collectors": trouble.collectors}
+        logger.error("most records cannot be stored, the sink stops", extra={**facts, "reason": reason, "place": place})
+        raise MostFail(
+            f"{trouble.failures} of the last {trouble.records} records cannot be stored, most of those of {trouble.collectors} "
+            f"of {trouble.seen} collectors; {trouble.of_reason} times {reason}, such as {place}. The batch at hand is neither "
+            f"stored nor dead-lettered. Run the version of pganalytics that the agents run, `pganalytics setup`, then start it "
+            f"again; or set sink.stop_on_failures = false to dead-letter them (`pganalytics replay` sends them again later)"
+        )
 
     def _batch(self) -> Batch | None:
         """The batch that is not written yet, or the next one; None when nothing waits."""

@@ -14,6 +14,7 @@ from pganalytics.sink import store
 from pganalytics.sink.accountant import Accountant
 from pganalytics.sink.catalogue import Catalogue
 from pganalytics.sink.consumer import RecordConsumer
+from pganalytics.sink.errors import MostFail
 from pganalytics.sink.letters import Letters
 from pganalytics.sink.loop import SinkLoop
 from pganalytics.sink.upkeep import Upkeep
@@ -24,8 +25,8 @@ logger = logging.getLogger(__name__)
 def run(settings: Settings, lifecycle: Lifecycle) -> None:
     """Store what is admitted until a stop is requested, then finish the batch at hand.
 
-    Raises SettingsError or Unreachable, one line each, when topics or store are not as they must be; Crash when a thread
-    ended with an exception.
+    Raises SettingsError or Unreachable, one line each, when topics or store are not as they must be; MostFail when it stops
+    itself; Crash when a thread ended with another exception.
     """
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     if problems := topic_problems(settings.kafka, topics.table()):
@@ -41,6 +42,8 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         logger.info("sink started", extra={"prefix": topics.prefix, "store": settings.store.dbname})
         lifecycle.wait()
         late = lifecycle.join_all(time.monotonic() + settings.sink.stop_timeout_s)
+    if isinstance(lifecycle.failure, MostFail):
+        raise lifecycle.failure
     if lifecycle.failure is not None:
         raise Crash(f"sink: {lifecycle.failure!r}") from lifecycle.failure
     logger.info("sink stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})

@@ -1,9 +1,11 @@
 """One connection to the store, and the writing of batches through it from beginning to end.
 
-The order that nothing may change: tables and partitions, dead letters acknowledged by Kafka, then the one transaction.
+The order that nothing may change: tables and partitions, the batch judged as a whole, dead letters acknowledged by Kafka,
+then the one transaction.
 """
 
 import logging
+from collections.abc import Callable
 from typing import Self
 
 from pganalytics.runtime.errors import SettingsError
@@ -21,20 +23,23 @@ from pganalytics.sink.writer import BatchWriter
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 4
+Judge = Callable[[Batch], None]
+"""Sees every batch before anything of it is sent or written, again when more of it is found to be dead; may raise."""
 
 
 class Session:
     """What is known about the store ends with the connection: the next one may lead to a restored store."""
 
-    def __init__(self, connection: StoreConnection, catalogue: Catalogue, letters: DeadLetters) -> None:
+    def __init__(self, connection: StoreConnection, catalogue: Catalogue, letters: DeadLetters, judge: Judge) -> None:
         self.connection = connection
         self._catalogue = catalogue
         self._letters = letters
+        self._judge = judge
         self._tables = Tables(connection)
         self._writer = BatchWriter(connection)
 
     @classmethod
-    def open(cls, server: Server, catalogue: Catalogue, letters: DeadLetters) -> Self:
+    def open(cls, server: Server, catalogue: Catalogue, letters: DeadLetters, judge: Judge) -> Self:
         """Connect and learn the store's schemas; raises TryAgain, psycopg.Error."""
         try:
             connection = StoreConnection.open(server, name="sink")
@@ -42,12 +47,13 @@ class Session:
             raise TryAgain("password", str(error)) from error  # it was readable at the start: it is being changed
         for schemas in read_schemas(connection).values():
             catalogue.add(schemas)
-        return cls(connection, catalogue, letters)
+        return cls(connection, catalogue, letters, judge)
 
     def write(self, batch: Batch) -> Plan:
         """Write a batch: what cannot be stored is dead-lettered, the rest stored. Raises Displaced, TryAgain, psycopg.Error."""
         for attempt in range(ATTEMPTS):
             batch = self._make_room(batch)
+            self._judge(batch)
             self._letters.bury(batch.poisons)
             try:
                 plan = self._writer.write(batch, self._catalogue.known)
