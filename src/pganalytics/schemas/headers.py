@@ -15,6 +15,7 @@ from pganalytics.schemas.identity import LANES, MAX_LONG, Identity, Lane, is_col
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _METRIC = re.compile(r"[a-z][a-z0-9_]{0,40}")
 _SCHEMA = re.compile(r"[0-9a-f]{16}")
+_ERROR = re.compile(r"[A-Za-z0-9_.:-]{1,100}")
 HEARTBEAT = "heartbeat"
 
 Wire = list[tuple[str, bytes]]
@@ -39,7 +40,8 @@ class HeartbeatFacts:
 class Headers:
     """`rows`: rows in the body; `size`: bytes of the body; times in microseconds UTC; `schema`: id of the writer's schema.
 
-    `appended_at_us` (broker's append time of the collected record) and `src_offset` are put on by the streams.
+    `appended_at_us` (broker's append time of the collected record) and `src_offset` are put on by the streams. `error`: why
+    Kafka refused the body of a stub, which has none.
     """
 
     identity: Identity
@@ -51,6 +53,7 @@ class Headers:
     heartbeat: HeartbeatFacts | None = None
     appended_at_us: int | None = None
     src_offset: int | None = None
+    error: str | None = None
 
     def encode(self) -> Wire:
         """As Kafka headers."""
@@ -73,6 +76,8 @@ class Headers:
             texts["final"] = ",".join(map(str, beat.final))
             texts["up"] = "1" if beat.up else "0"
             texts["control"] = str(beat.control)
+        if self.error is not None:
+            texts["error"] = self.error
         wire = [(name, text.encode("ascii")) for name, text in texts.items()]
         if self.appended_at_us is not None and self.src_offset is not None:
             wire += stamp(self.appended_at_us, self.src_offset)
@@ -100,6 +105,7 @@ class Headers:
             heartbeat=_heartbeat(got) if metric == HEARTBEAT else None,
             appended_at_us=_number(got, "appended_at") if "appended_at" in got else None,
             src_offset=_number(got, "src_offset") if "src_offset" in got else None,
+            error=_matching(got, "error", _ERROR) if "error" in got else None,
         )
 
 
@@ -123,7 +129,7 @@ def _texts(wire: Iterable[tuple[str, bytes | None]]) -> dict[str, str]:
 
 _KNOWN = frozenset(
     "collector epoch lane seq metric rows bytes collected_at schema "
-    "emitted epochs final up control appended_at src_offset".split()
+    "emitted epochs final up control appended_at src_offset error".split()
 )
 
 

@@ -76,6 +76,8 @@ def read(message: Message, known: Known, *, events_topic: str, now_us: int) -> R
 
 
 def _row(message: Message, headers: Headers, known: Known, now_us: int) -> Row:
+    if headers.error is not None and not message.value:
+        raise _Bad(Reason.STUB, f"Kafka refused its body for good: {headers.error}")
     entry = known.get(headers.schema)
     if entry is None:
         raise _Bad(Reason.UNKNOWN_SCHEMA, f"schema {headers.schema} of metric {headers.metric} is not in the schemas topic")

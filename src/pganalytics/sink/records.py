@@ -56,6 +56,7 @@ class Reason(StrEnum):
     FUTURE = "future"
     NOT_STORABLE = "not_storable"
     EVENT_UNREADABLE = "event_unreadable"
+    STUB = "stub"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ What counts as a failure, by reason:
   `event_unreadable` count: of many collectors at once they mean that this program, its schemas or the tables are not those
   of the senders.
 - `key_disagrees` does not: somebody sends under another's name.
+- `stub` does not: it is a body that Kafka refused, of a sender whose records are too large for the topic.
 - `too_old` and `future` do not: one agent with a wrong clock has hundreds of collectors, and another version of the sink
   would judge them alike.
 
@@ -40,7 +41,7 @@ FAILURES = frozenset(
         Reason.EVENT_UNREADABLE,
     }
 )
-SENDERS_OWN = frozenset({Reason.KEY_DISAGREES, Reason.TOO_OLD, Reason.FUTURE})
+SENDERS_OWN = frozenset({Reason.KEY_DISAGREES, Reason.TOO_OLD, Reason.FUTURE, Reason.STUB})
 """Told apart in a test: every reason is in one of the two."""
 
 

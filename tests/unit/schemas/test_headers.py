@@ -24,9 +24,12 @@ BEATS = st.builds(
 PLAIN = Headers(Identity("db1:5432", 7, Lane.NORMAL, 3), "database", 2, 100, 1000, "0123456789abcdef")
 
 
-@given(identity=IDENTITIES, rows=NUMBERS, size=NUMBERS, at=NUMBERS, beat=st.none() | BEATS, stamped=st.booleans())
+ERRORS = st.none() | st.sampled_from(["MSG_SIZE_TOO_LARGE", "_MSG_TIMED_OUT"])
+
+
+@given(identity=IDENTITIES, rows=NUMBERS, size=NUMBERS, at=NUMBERS, beat=st.none() | BEATS, stamped=st.booleans(), error=ERRORS)
 def test_decode_inverts_encode(
-    identity: Identity, rows: int, size: int, at: int, beat: HeartbeatFacts | None, stamped: bool
+    identity: Identity, rows: int, size: int, at: int, beat: HeartbeatFacts | None, stamped: bool, error: str | None
 ) -> None:
     """What an agent writes is what a processor reads."""
     headers = Headers(
@@ -39,6 +42,7 @@ def test_decode_inverts_encode(
         heartbeat=beat,
         appended_at_us=5 if stamped else None,
         src_offset=0 if stamped else None,
+        error=error,
     )
     wire = headers.encode()
     assert all(value.isascii() for _, value in wire)
@@ -77,13 +81,15 @@ def test_no_headers_crash_the_reader(wire: list[tuple[str, bytes | None]]) -> No
         ("bytes", b"1e3"),
         ("collected_at", None),
         ("schema", b"0123456789ABCDEF"),
+        ("error", b""),
+        ("error", b"too large\n"),
     ],
 )
 def test_a_malformed_header_is_named(name: str, value: bytes | None) -> None:
     """The error names the header."""
-    wire = [(key, value if key == name else text) for key, text in PLAIN.encode()]
+    wire = [(key, text) for key, text in PLAIN.encode() if key != name]
     with pytest.raises(HeaderError, match=f"header {name}"):
-        Headers.decode(wire)
+        Headers.decode([*wire, (name, value)])
 
 
 @pytest.mark.parametrize("name", [name for name, _ in PLAIN.encode()])

@@ -46,6 +46,11 @@ def swapped() -> Record:
     return dataclasses.replace(record("victim", 1), value=record("other", 1).value)
 
 
+def stub(of: Record, error: bytes = b"MSG_SIZE_TOO_LARGE") -> Record:
+    """What goes out in place of a body that Kafka refuses for good."""
+    return dataclasses.replace(of, value=None, headers=[*of.headers, ("error", error)])
+
+
 @pytest.mark.parametrize(
     ("got", "reason"),
     [
@@ -57,6 +62,8 @@ def swapped() -> Record:
         (record("c", 1).header("schema", b"0" * 16), Reason.UNKNOWN_SCHEMA),
         (record("c", 1).header("schema", builtin_schemas()["heartbeat"].id.encode()), Reason.DAMAGED),
         (dataclasses.replace(record("c", 1), value=None), Reason.DAMAGED),
+        (stub(record("c", 1)), Reason.STUB),
+        (stub(record("c", 1), b"no code"), Reason.HEADERS_UNREADABLE),
         (dataclasses.replace(record("c", 1), value=b"\xc3\x01" + b"x" * 30), Reason.DAMAGED),
         (dataclasses.replace(record("c", 1), value=(record("c", 1).value or b"")[:-1]), Reason.DAMAGED),
         (swapped(), Reason.BODY_DISAGREES),
