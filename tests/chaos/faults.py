@@ -16,7 +16,8 @@ from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.postgres import PostgresServer
 
 RECOVERY_S = 120.0
-POINT_S = 12.0
+POINT_S = 8.0
+TROUBLE_S = 3.0
 DELAY_S = 0.3
 CUT_EVERY_S = 0.5
 TICK_S = 0.1
@@ -145,7 +146,7 @@ class Chaos:
         return True
 
     def _die_at_point(self, fault: Fault) -> bool:
-        """Start the victim with a death in it, wait for that, start it as it was. False when it did not come to the point."""
+        """Start the victim with a death in it, wait for that, start it as it was. False when it never came to the point."""
         victim = OF_PART[fault.victim]
         if fault.victim != "accountant":
             return self._die(victim, fault)
@@ -160,12 +161,25 @@ class Chaos:
         self.start(victim, point=(fault.point, fault.passing))
         child = self.services.children[victim]
         self._wait_untended(POINT_S, lambda: child.poll() is not None)
+        if child.poll() is None:
+            self._make_trouble(victim.partition("-")[0], lambda: child.poll() is not None)
         code = child.poll()
         self.services.kill(victim)
         self.start(victim)
         if code not in (None, -signal.SIGKILL):
             self.services.note_end(victim, code)
         return code == -signal.SIGKILL
+
+    def _make_trouble(self, role: str, until: Callable[[], bool]) -> None:
+        """Some lines are come to in trouble only: its edges lose answers, then cut."""
+        edges = [proxy for edge, proxy in self.stage.proxies.items() if edge.startswith(role)]
+        for proxy in edges:
+            proxy.become(WEATHERS[Kind.LOSE_ANSWER])
+        self._wait_untended(TROUBLE_S, until)
+        for proxy in edges:
+            proxy.clear()
+            proxy.cut()
+        self._wait_untended(TROUBLE_S, until)
 
     def _wait_untended(self, seconds: float, until: Callable[[], bool]) -> None:
         deadline = time.monotonic() + seconds

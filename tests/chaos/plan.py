@@ -1,12 +1,12 @@
 """What is broken, when, and for how long: a pure function of a seed."""
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
+from itertools import cycle, islice, repeat
 
-from chaos.failpoints import PLACES, points
+from chaos.failpoints import points
 
 SERVICES = ("agent", "streams", "sink")
 COPIES = ("a", "b")
@@ -17,8 +17,8 @@ PARTS = ("spool", "sender", "sink", "accountant")
 HOLD_S = (0.2, 2.5)
 BEYOND_SESSION_S = (8.0, 11.0)
 LEAD_S = (0.2, 1.5)
-POINTS_IN_DECK = 6
-"""Of each part."""
+POINTS_IN_DECK = 26
+"""Two of five faults."""
 PASSINGS = (1, 1, 2, 5)
 
 
@@ -57,31 +57,31 @@ class Fault:
         return f"{self.kind} {self.victim} {where}"
 
 
-def make_plan(seed: int, count: int) -> list[Fault]:
+def make_plan(seed: int, count: int, only: Collection[Kind] = tuple(Kind)) -> list[Fault]:
     """Decks of every kind on every victim, shuffled one by one; points in an order of their own, each once before any again."""
     chance = random.Random(seed)
     rotation = _rotation(chance)
-    return list(islice((fault for _ in iter(int, 1) for fault in _deck(chance, rotation)), count))
+    faults = (fault for _ in repeat(None) for fault in _deck(chance, rotation) if fault.kind in only)
+    return list(islice(faults, count))
 
 
 def short_plan(seed: int) -> list[Fault]:
     """Every part killed, the two with sessions suspended, every edge disturbed once, a point of every part."""
     chance = random.Random(seed)
-    rotation = _rotation(chance)
     killed = [_fault(chance, Kind.KILL, victim) for victim in _processes(chance)]
     suspended = [_fault(chance, Kind.SUSPEND, _copy(chance, victim)) for victim in ("streams", "sink")]
     disturbed = [_fault(chance, chance.choice(ON_EDGES), edge) for edge in EDGES]
-    pointed = [_point(chance, next(rotation[part])) for part in PARTS]
+    pointed = [_point(chance, (part, chance.choice(points(part)).name)) for part in PARTS]
     plan = [*killed, *suspended, *disturbed, *pointed]
     chance.shuffle(plan)
     return plan
 
 
-def _deck(chance: random.Random, rotation: dict[str, Iterator[tuple[str, str]]]) -> list[Fault]:
+def _deck(chance: random.Random, rotation: Iterator[tuple[str, str]]) -> list[Fault]:
     deck = [_fault(chance, kind, victim) for kind in (Kind.KILL, Kind.SUSPEND, Kind.RESTART) for victim in _processes(chance)]
     deck += [_fault(chance, Kind.KILL_BOTH, service) for service in SERVICES]
     deck += [_fault(chance, kind, edge) for kind in ON_EDGES for edge in EDGES]
-    deck += [_point(chance, next(rotation[part])) for part in PARTS for _ in range(POINTS_IN_DECK)]
+    deck += [_point(chance, where) for where in islice(rotation, POINTS_IN_DECK)]
     chance.shuffle(deck)
     return deck
 
@@ -104,13 +104,7 @@ def _point(chance: random.Random, where: tuple[str, str]) -> Fault:
     return Fault(Kind.POINT, part, chance.uniform(*LEAD_S), chance.uniform(*HOLD_S), name, chance.choice(PASSINGS))
 
 
-def _rotation(chance: random.Random) -> dict[str, Iterator[tuple[str, str]]]:
-    return {part: _for_ever(part, chance.sample([one.name for one in points(part)], len(points(part)))) for part in PARTS}
-
-
-def _for_ever(part: str, names: Sequence[str]) -> Iterator[tuple[str, str]]:
-    while True:
-        yield from ((part, name) for name in names)
-
-
-assert set(PARTS) < set(PLACES)
+def _rotation(chance: random.Random) -> Iterator[tuple[str, str]]:
+    every = [(part, point.name) for part in PARTS for point in points(part)]
+    chance.shuffle(every)
+    return cycle(every)

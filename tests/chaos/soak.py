@@ -143,6 +143,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make soak", description="Break everything at random under load, then count.")
     parser.add_argument("--seed", type=int, default=1, help="of the plan of faults and of the load")
     parser.add_argument("--faults", type=_positive, default=100, help="how many")
+    parser.add_argument("--only", type=Kind, action="append", metavar="KIND", help=f"again and again: {', '.join(Kind)}")
     parser.add_argument("--records", type=int, default=0, help="go on, without faults, until so many are emitted")
     parser.add_argument("--rate", type=float, default=RATE, help="records per second of each of the two agents")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the report there, too")
@@ -170,7 +171,7 @@ def _folder(chosen: Path | None) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     chosen = _parsed(arguments)
-    plan = make_plan(chosen.seed, chosen.faults)
+    plan = make_plan(chosen.seed, chosen.faults, chosen.only or tuple(Kind))
     if chosen.plan:
         print("\n".join(f"{number:>4} {fault}" for number, fault in enumerate(plan, 1)))
         return 0
@@ -182,7 +183,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.json.write_text(json.dumps(found.as_json(), indent=1) + "\n", encoding="utf-8")
     bad = bool(found.problems())
     if bad:
-        again = f"--seed {chosen.seed} --faults {chosen.faults} --records {chosen.records} --rate {chosen.rate:g}"
+        again = "".join(f"--only {kind} " for kind in chosen.only or ())
+        again += f"--seed {chosen.seed} --faults {chosen.faults} --records {chosen.records} --rate {chosen.rate:g}"
         print(f'again: make soak ARGS="{again}"; logs and oracles are in {folder}')
     elif chosen.folder is None:
         shutil.rmtree(folder, ignore_errors=True)
