@@ -109,7 +109,8 @@ class Chaos:
             self.wait(fault.hold_s)
             self.start(fault.victim)
         else:
-            self.services.stop(fault.victim)
+            if code := self.services.stop(fault.victim):
+                self.services.note_end(fault.victim, code)
             self.start(fault.victim)
         return True
 

@@ -57,7 +57,7 @@ class Run:
             "records_with_heartbeats": total.emitted,
             "worst_stall_s": round(self.worst_stall_s, 1),
             "recovery_s": recoveries(self.outcomes),
-            "ended_by_themselves": [str(one) for one in self.ended],
+            "ended_badly": [str(one) for one in self.ended],
             "events": dict(sorted(self.verdict.events.items())),
             "audit": asdict(total),
             "missing": self.verdict.missing,
@@ -119,7 +119,7 @@ def describe(run: Run) -> list[str]:
     lines.append(f"deaths between two lines: {sum(one.reached for one in pointed)} of {len(pointed)} points were come to")
     lines.append(f"records: {found['records']}, with heartbeats {found['records_with_heartbeats']}")
     lines.append(f"worst stall: {found['worst_stall_s']} s")
-    lines += [f"{len(run.ended)} ended by themselves", *(f"  {one}" for one in run.ended)]
+    lines += [f"{len(run.ended)} ended by themselves or not well", *(f"  {one}" for one in run.ended)]
     lines.append(f"events: {_counts(found['events'])}")
     lines.append(f"audit: {_counts(found['audit'])}")
     return [*lines, *(f"PROBLEM {line}" for line in run.problems())]
