@@ -43,11 +43,11 @@ PLACES: dict[str, dict[str, tuple[str, ...]]] = {
         "sink.writer": ("BatchWriter.write", "BatchWriter._lock", "BatchWriter._settle", "copy_rows"),
         "sink.consumer": ("RecordConsumer.start_at", "RecordConsumer.take", "RecordConsumer.commit"),
         "sink.positions": ("find_positions",),
-        "sink.letters": ("Letters._send", "Letters.tell"),
     },
     "accountant": {
         "sink.accountant": ("Accountant.settle", "Accountant._advance", "Accountant._judge", "Accountant._repair"),
         "sink.repair": ("find_holes",),
+        "sink.letters": ("Letters._send", "Letters.tell"),
     },
     "missing": {"sink.accountant": ("Accountant._judge",), "sink.writer": ("mark_missing",)},
 }
