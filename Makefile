@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check format clean
+.PHONY: demo test check soak format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ check: .venv/.installed
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+soak: .venv/.installed
+	@PYTHONPATH=tests $(BIN)/python -m chaos.soak $(ARGS)
 
 format: .venv/.installed
 	$(BIN)/ruff format src tests

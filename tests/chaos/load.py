@@ -1,59 +1,76 @@
-"""A load generator: records of random content through the agent's own spool, heartbeats and sender. Run as a process.
+"""A load generator: `pganalytics collect` with the real spool, sender, heartbeats and stop, and made-up readings.
 
-`python -m chaos.load SETTINGS ORACLE SEED RECORDS`: ends when everything is sent, with final heartbeats.
+`python -m chaos.load ORACLE SEED RECORDS RATE collect --config FILE`: records of random content for the collectors that the
+settings name, RATE a second; after RECORDS it stops as if asked to, with 0 never. It may be killed and started again: the
+oracle goes on.
 """
 
-import logging
 import random
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from confluent_kafka import Producer
-
-from chaos.oracle import SCHEMAS, OracleFile, stored_content
-from pganalytics.producers.beats import Beats
-from pganalytics.producers.heartbeat import PoolNumbers
+from chaos.oracle import SCHEMAS, OracleFile, stored_content, unclear
+from pganalytics.cli.main import main
+from pganalytics.producers import agent as real
+from pganalytics.producers.collectors import Job
+from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
-from pganalytics.producers.target_state import TargetState
-from pganalytics.runtime.kafka import producer_config
 from pganalytics.runtime.lifecycle import Lifecycle
-from pganalytics.runtime.settings_file import load_settings
+from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.codec import RecordCodec, elide
-from pganalytics.schemas.identity import Identity, Lane, make_epoch
-from pganalytics.schemas.metric import builtin_schemas
-from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
+from pganalytics.schemas.identity import Identity, Lane
 
-COLLECTORS = tuple(f"chaos{number}:5432" for number in range(10))
 BATCH = 40
-PAUSE_S = 0.02
-HEARTBEAT_S = 1.0
 TEXTS = ("", "\0", "plain", "caf\u00e9 \u4e16\u754c \U0001f40d", "'; drop table x; --", "\\N", "{a,b}", "\u202e\x1b[31m")
 EXTREMES = (0, 1, -1, 2**63 - 1, -(2**63))
+LARGE_EVERY = 50
+"""One bulk record in so many is large."""
+LARGE_CHARACTERS = (5_000, 100_000)
+BUSY_SHARE = 4
+"""The first collector is so many times as busy as the others: it is the one that exceeds quotas."""
 
 
 class Load:
-    """Knows the seq that each record must get: it is the only writer of its spool."""
+    """Stands in for the scheduler and its workers. Knows the seq that each record must get: nobody else uses these lanes."""
 
-    def __init__(self, seed: int, oracle: OracleFile, spool: Spool, epochs: dict[str, int]) -> None:
+    def __init__(self, oracle: OracleFile, spool: Spool, epochs: Mapping[str, int], *, seed: int, rate: float) -> None:
         self._chance = random.Random(seed)
         self._oracle = oracle
         self._spool = spool
         self._epochs = epochs
+        self._rate = rate
         self._seqs: dict[tuple[str, Lane], int] = {}
         self._codecs = {lane: RecordCodec(schema) for lane, schema in SCHEMAS.items()}
+        self._names = sorted(epochs)
+        self._weights = [BUSY_SHARE, *[1] * (len(self._names) - 1)]
+
+    def run(self, lifecycle: Lifecycle, records: int) -> None:
+        """Emit at the rate until a stop is asked for, or ask for it after so many."""
+        due = time.monotonic()
+        emitted = 0
+        while not lifecycle.stop.wait(max(0.0, due - time.monotonic())):
+            if records and emitted >= records:
+                lifecycle.request_stop("all is emitted")
+                return
+            count = min(self._chance.randint(1, BATCH), records - emitted or BATCH) if records else self._chance.randint(1, BATCH)
+            self.emit(count)
+            emitted += count
+            due = max(due, time.monotonic() - 1) + count / self._rate
 
     def emit(self, count: int) -> None:
         """One batch of one collector: oracle first, then the spool."""
-        collector = self._chance.choice(COLLECTORS)
+        (collector,) = self._chance.choices(self._names, self._weights)
         lanes = sorted(self._chance.choices([Lane.NORMAL, Lane.NORMAL, Lane.BULK], k=count))
         made = [(self._next(collector, lane), self._values(lane)) for lane in lanes]
         self._oracle.write((who, stored_content(SCHEMAS[who.lane], values)) for who, values in made)
         given = self._spool.append_many([self._snapshot(who, values) for who, values in made])
         assert given == [who for who, _ in made], "the spool gave other identities than the oracle has"
+        self._oracle.committed()
 
     def _next(self, collector: str, lane: Lane) -> Identity:
         self._seqs[collector, lane] = self._seqs.get((collector, lane), 0) + 1
@@ -78,53 +95,61 @@ class Load:
             "since": now_us - chance.randint(0, 10**9),
             "part": 1,
             "parts": 1,
-            "text": chance.choice(TEXTS),
+            "text": self._text(lane),
             "number": chance.choice((0.0, float("nan"), chance.random(), float("-inf"))),
             "flag": chance.random() < 0.5,
         }
         return scalars | elide(SCHEMAS[lane].groups["rows"], cells)
 
-
-def main(config: Path, oracle: Path, seed: int, records: int) -> None:
-    """Emit, drain, say farewell."""
-    logging.basicConfig(level=logging.WARNING)
-    settings = load_settings(config)
-    topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
-    lifecycle = Lifecycle()
-    spool = Spool.open(settings.collect.state_dir, spawn=lifecycle.spawn)
-    epochs = {name: make_epoch(time.time_ns() // 1000, random.Random(seed).getrandbits(10)) for name in COLLECTORS}
-    for collector, epoch in epochs.items():
-        spool.start_epoch(collector, epoch)
-    sender = Sender(spool, topics, Producer(producer_config(settings.kafka, name="load", message_max_bytes=MAX_MESSAGE_BYTES)))
-    sending = lifecycle.spawn("sender", sender.run)
-    states = {name: TargetState() for name in COLLECTORS}
-    beats = Beats(
-        spool, builtin_schemas()["heartbeat"], f"load:{seed}", epochs, states, lambda _: PoolNumbers(0, 0, 0), frozenset()
-    )
-    beating = Lifecycle()
-    beating.spawn("heartbeats", lambda: beats.run(beating, HEARTBEAT_S))
-    load = Load(seed, OracleFile(oracle), spool, epochs)
-    for start in range(0, records, BATCH):
-        load.emit(min(BATCH, records - start))
-        time.sleep(PAUSE_S)
-    _wait_sent(spool, epochs)
-    beating.request_stop("done")
-    beating.join_all(time.monotonic() + 10)
-    _wait_sent(spool, epochs)
-    for collector in COLLECTORS:
-        beats.make(collector, ending=True).result()
-    _wait_sent(spool, epochs)
-    sender.finish()
-    sending.join(20)
-    spool.close()
-    if lifecycle.failure or beating.failure:
-        raise SystemExit(f"{lifecycle.failure or beating.failure!r}")
+    def _text(self, lane: Lane) -> str:
+        if lane is Lane.BULK and not self._chance.randrange(LARGE_EVERY):
+            return self._chance.randbytes(self._chance.randint(*LARGE_CHARACTERS) // 2).hex()
+        return self._chance.choice(TEXTS)
 
 
-def _wait_sent(spool: Spool, epochs: dict[str, int]) -> None:
-    while spool.unsent_epochs() & set(epochs.items()):
-        time.sleep(0.05)
+class LoadDispatch:
+    """What an agent wants of its dispatch: threads that use the spool until the lifecycle stops."""
+
+    def __init__(self, load: Load, records: int) -> None:
+        self._load = load
+        self._records = records
+
+    def start(self, lifecycle: Lifecycle) -> None:
+        """Begin to emit."""
+        self._thread = lifecycle.spawn("load", lambda: self._load.run(lifecycle, self._records))
+
+    def join(self, deadline: float) -> None:
+        """Wait until nothing is emitted any more."""
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+
+
+def settle_oracle(path: Path, spool: Spool) -> OracleFile:
+    """The oracle, opened, after the spool has said what it has of the batch at which an earlier life ended."""
+    open_ones = unclear(path)
+    oracle = OracleFile(path)
+    query = "select emitted_normal, emitted_bulk from epochs where collector = ? and epoch = ?"
+    for key in open_ones:
+        found = spool._do(lambda db, key=key: db.execute(query, key).fetchone()) or (0, 0)  # type: ignore[misc]
+        oracle.counted(*key, dict(zip((Lane.NORMAL.value, Lane.BULK.value), found, strict=True)))
+    return oracle
+
+
+def plant(oracle: Path, *, seed: int, records: int, rate: float) -> None:
+    """Agents of this process emit what we make up instead of reading targets."""
+    build = real.build_agent
+
+    def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender) -> real.Agent:
+        opened = settle_oracle(oracle, spool)
+        agent = build(settings, lifecycle, jobs, spool, sender)
+        load = Load(opened, spool, agent.epochs, seed=seed, rate=rate)
+        agent.dispatch = cast(Dispatch, LoadDispatch(load, records))
+        return agent
+
+    real.build_agent = build_agent
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
+    path, *numbers = sys.argv[1:5]
+    del sys.argv[1:5]
+    plant(Path(path), seed=int(numbers[0]), records=int(numbers[1]), rate=float(numbers[2]))
+    main()

@@ -1,10 +1,15 @@
-"""The oracle: what was emitted, written and fsynced before the spool got it; and the comparison with the store, as sets."""
+"""The oracle: what was emitted, written and fsynced before the spool got it; and the comparison with the store, as sets.
 
+A batch is emitted when the spool has committed it. The oracle says so after each; of the one batch whose commit an agent did not
+live to hear of, the spool says it at the agent's next start, before anything is sent: then the oracle has a line about its epoch.
+"""
+
+import hashlib
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,25 +75,84 @@ def stored_content(schema: MetricSchema, values: dict[str, Any]) -> dict[str, An
 
 
 class OracleFile:
-    """Appends and fsyncs. One thread."""
+    """Appends and fsyncs. One thread. A line that an earlier life left unfinished never came before the spool, and goes."""
 
     def __init__(self, path: Path) -> None:
+        with path.open("ab+") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
         self._file = path.open("a", encoding="utf-8")
 
     def write(self, entries: Iterable[tuple[Identity, dict[str, Any]]]) -> None:
-        """Returns when the disk has them."""
+        """A batch that goes to the spool next; returns when the disk has it."""
         for who, content in entries:
             self._file.write(json.dumps([[who.collector, who.epoch, who.lane.value, who.seq], content]) + "\n")
+        self._sync()
+
+    def committed(self) -> None:
+        """The spool has the batch."""
+        self._file.write("{}\n")
+        self._file.flush()
+
+    def counted(self, collector: str, epoch: int, emitted: dict[str, int]) -> None:
+        """What an earlier life of the agent had got into the spool, by lane; returns when the disk has it."""
+        self._file.write(json.dumps({"collector": collector, "epoch": epoch, "emitted": emitted}) + "\n")
+        self._sync()
+
+    def _sync(self) -> None:
         self._file.flush()
         os.fsync(self._file.fileno())
 
 
-def read_oracle(path: Path) -> dict[Key, dict[str, Any]]:
-    """What was emitted, by identity."""
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    emitted = {(key[0], key[1], key[2], key[3]): content for key, content in entries}
-    assert len(emitted) == len(entries), "the oracle has an identity twice"
+def read_oracle(*paths: Path) -> dict[Key, bytes]:
+    """What was emitted: a digest of the content by identity."""
+    emitted: dict[Key, bytes] = {}
+    for path in paths:
+        ours, perhaps = _read(path)
+        assert not perhaps, f"{path.name}: nobody has said whether the spool has {min(perhaps)} and what follows"
+        assert not emitted.keys() & ours.keys(), f"{path.name} has what another oracle has"
+        emitted |= ours
     return emitted
+
+
+def unclear(path: Path) -> set[tuple[str, int]]:
+    """(collector, epoch) of the batch of which the oracle does not say whether the spool has it."""
+    batch: list[str] = []
+    for line in _whole_lines(path) if path.exists() else ():
+        if line.startswith("["):
+            batch.append(line)
+        else:
+            batch = []
+    return {(key[0], key[1]) for key, _ in map(json.loads, batch)}
+
+
+def _read(path: Path) -> tuple[dict[Key, bytes], dict[Key, bytes]]:
+    """What was emitted, and what perhaps was."""
+    emitted: dict[Key, bytes] = {}
+    batch: dict[Key, bytes] = {}
+    for line in _whole_lines(path):
+        match json.loads(line):
+            case [[collector, epoch, lane, seq], content]:
+                key = (collector, epoch, lane, seq)
+                assert key not in emitted, f"the oracle has {key} twice"
+                batch[key] = digest(content)
+            case {"collector": collector, "epoch": epoch, "emitted": counts}:
+                ours = {key: batch.pop(key) for key in list(batch) if key[:2] == (collector, epoch)}
+                emitted |= {key: one for key, one in ours.items() if key[3] <= counts[key[2]]}
+            case _:
+                emitted |= batch
+                batch = {}
+    return emitted, batch
+
+
+def _whole_lines(path: Path) -> Iterator[str]:
+    with path.open(encoding="utf-8") as file:
+        yield from (line for line in file if line.endswith("\n"))
+
+
+def digest(content: dict[str, Any]) -> bytes:
+    """Equal for equal content."""
+    return hashlib.blake2b(json.dumps(content, sort_keys=True).encode(), digest_size=12).digest()
 
 
 @dataclass
@@ -104,7 +168,7 @@ class Difference:
         return bool(self.missing or self.double or self.altered or self.unknown)
 
 
-def compare(emitted: dict[Key, dict[str, Any]], conninfo: str) -> Difference:
+def compare(emitted: dict[Key, bytes], conninfo: str) -> Difference:
     """Set equality by identity and by content."""
     found: Counter[Key] = Counter()
     difference = Difference()
@@ -113,11 +177,23 @@ def compare(emitted: dict[Key, dict[str, Any]], conninfo: str) -> Difference:
             found[key] += 1
             if key not in emitted:
                 difference.unknown.add(key)
-            elif emitted[key] != content:
+            elif emitted[key] != digest(content):
                 difference.altered.add(key)
     difference.missing = emitted.keys() - found.keys()
     difference.double = {key for key, count in found.items() if count > 1}
     return difference
+
+
+def tamper(emitted: dict[Key, bytes], conninfo: str) -> tuple[Key, Key, Key]:
+    """For controls: lose a row, double a row, alter a row; whose they were."""
+    table = sql.Identifier("metrics", SCHEMAS[Lane.NORMAL].name)
+    lost, doubled, altered = sorted(key for key in emitted if key[2] == Lane.NORMAL)[10:13]
+    where = sql.SQL("where collector = %s and epoch = %s and lane = %s and seq = %s")
+    with psycopg.connect(conninfo, autocommit=True) as connection:
+        connection.execute(sql.SQL("delete from {} {}").format(table, where), lost)
+        connection.execute(sql.SQL("insert into {} select * from {} {}").format(table, table, where), doubled)
+        connection.execute(sql.SQL("update {} set flag = not flag {}").format(table, where), altered)
+    return lost, doubled, altered
 
 
 def _rows(schema: MetricSchema, conninfo: str) -> Iterable[tuple[Key, dict[str, Any]]]:

@@ -3,15 +3,12 @@
 import random
 from pathlib import Path
 
-import psycopg
 import pytest
-from psycopg import sql
 
-from chaos.oracle import SCHEMAS, compare, read_oracle
+from chaos.oracle import Key, compare, read_oracle, tamper
 from chaos.pipeline import pipeline
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
-from pganalytics.schemas.identity import Lane
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.store import set_up
 
@@ -42,15 +39,9 @@ def test_kills_lose_and_double_nothing(victim: str, seed: int, settings: Setting
     _tamper_and_be_caught(settings, emitted, conninfo(settings.store))
 
 
-def _tamper_and_be_caught(settings: Settings, emitted: dict[tuple[str, int, str, int], dict[str, object]], store: str) -> None:
+def _tamper_and_be_caught(settings: Settings, emitted: dict[Key, bytes], store: str) -> None:
     """The control: a row lost, a row doubled and a row altered by hand are found, each for what it is."""
-    table = sql.Identifier("metrics", SCHEMAS[Lane.NORMAL].name)
-    lost, doubled, altered = sorted(key for key in emitted if key[2] == Lane.NORMAL)[10:13]
-    where = sql.SQL("where collector = %s and epoch = %s and lane = %s and seq = %s")
-    with psycopg.connect(store, autocommit=True) as connection:
-        connection.execute(sql.SQL("delete from {} {}").format(table, where), lost)
-        connection.execute(sql.SQL("insert into {} select * from {} {}").format(table, table, where), doubled)
-        connection.execute(sql.SQL("update {} set flag = not flag {}").format(table, where), altered)
+    lost, doubled, altered = tamper(emitted, store)
     found = compare(emitted, store)
     assert (found.missing, found.double, found.altered, found.unknown) == ({lost}, {doubled}, {altered}, set())
     report = deep_audit(settings)

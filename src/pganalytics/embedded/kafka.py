@@ -7,7 +7,7 @@ owns and removes. Methods are for one thread at a time.
 import signal
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 
 from pganalytics.embedded.cache import last_lines
 from pganalytics.embedded.errors import PortInUse, StartFailed
-from pganalytics.embedded.kafka_files import broker_properties, cluster_id, find_java, kafka_jars, write_properties
+from pganalytics.embedded.kafka_files import Listener, broker_properties, cluster_id, find_java, kafka_jars, write_properties
 from pganalytics.embedded.leash import Child
 from pganalytics.embedded.machine import Machine
 from pganalytics.embedded.ports import HOST, claim_port, free_port, is_free, is_listening
@@ -81,12 +81,14 @@ class KafkaBroker:
         directory: Path,
         *,
         port: int | None = None,
+        listeners: Sequence[Listener] = (),
         options: Mapping[str, str] | None = None,
         machine: Machine | None = None,
     ) -> Self:
         """Format a new log in `directory` (created; must hold no other broker) and run a broker that answers.
 
-        `options` are broker settings that replace ours. Raises ToolMissing, FetchFailed, PortInUse, StartFailed.
+        `listeners` are ways in beside `port`, on ports of the caller's choice. `options` are broker settings that replace
+        ours. Raises ToolMissing, FetchFailed, PortInUse, StartFailed.
         """
         machine = machine or Machine.here()
         java = find_java(machine)
@@ -98,7 +100,7 @@ class KafkaBroker:
         for attempt in range(1, ATTEMPTS + 1):
             broker = cls(directory, port=claim_port(port), controller_port=free_port(), java=java, jars=jars)
             try:
-                broker._write_configuration(options or {})
+                broker._write_configuration(listeners, options or {})
                 broker._format()
                 broker.start_again()
             except (PortInUse, StartFailed):
@@ -167,8 +169,9 @@ class KafkaBroker:
             raise StartFailed("Kafka", "it was never started")
         return self._child
 
-    def _write_configuration(self, options: Mapping[str, str]) -> None:
-        properties = broker_properties(self.directory, port=self.port, controller_port=self._controller_port)
+    def _write_configuration(self, listeners: Sequence[Listener], options: Mapping[str, str]) -> None:
+        ports = {"port": self.port, "controller_port": self._controller_port}
+        properties = broker_properties(self.directory, **ports, listeners=listeners)
         write_properties(self._properties, {**properties, **options})
 
     def _format(self) -> None:

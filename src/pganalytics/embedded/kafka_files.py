@@ -5,7 +5,8 @@ import importlib.util
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from pganalytics.embedded.cache import fetched, run_fetcher
@@ -16,6 +17,18 @@ from pganalytics.embedded.ports import HOST
 KAFKA_VERSION = "4.4.0"
 JAVA_MAJOR = 17
 POM = Path(__file__).with_name("pom.xml")
+
+
+@dataclass(frozen=True)
+class Listener:
+    """One more way in: the broker listens on `port` and tells clients that come there to use `advertised_port`.
+
+    So a proxy between the two sees all that these clients say. `name` is in capitals.
+    """
+
+    name: str
+    port: int
+    advertised_port: int
 
 
 def find_java(machine: Machine) -> Path:
@@ -75,16 +88,18 @@ def _fetch_jars(workplace: Path, machine: Machine) -> None:
         raise FetchFailed(what, "Maven copied no broker")
 
 
-def broker_properties(directory: Path, *, port: int, controller_port: int) -> dict[str, str]:
+def broker_properties(directory: Path, *, port: int, controller_port: int, listeners: Sequence[Listener] = ()) -> dict[str, str]:
     """A single KRaft node on 127.0.0.1 that is quick to start and small; made for tests, not for durability."""
+    ways_in = [Listener("PLAINTEXT", port, port), *listeners]
+    bound = [*(f"{one.name}://{HOST}:{one.port}" for one in ways_in), f"CONTROLLER://{HOST}:{controller_port}"]
     return {
         "process.roles": "broker,controller",
         "node.id": "1",
         "controller.quorum.voters": f"1@{HOST}:{controller_port}",
-        "listeners": f"PLAINTEXT://{HOST}:{port},CONTROLLER://{HOST}:{controller_port}",
-        "advertised.listeners": f"PLAINTEXT://{HOST}:{port}",
+        "listeners": ",".join(bound),
+        "advertised.listeners": ",".join(f"{one.name}://{HOST}:{one.advertised_port}" for one in ways_in),
         "controller.listener.names": "CONTROLLER",
-        "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(f"{one}:PLAINTEXT" for one in [*(way.name for way in ways_in), "CONTROLLER"]),
         "log.dirs": str(directory / "data"),
         # after a SIGKILL the controller waits for the old session's end before it lets the new broker in (default 9 s)
         "broker.session.timeout.ms": "2000",

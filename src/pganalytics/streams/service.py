@@ -39,6 +39,8 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     thread.join(settings.streams.stop_timeout_s)
     delivered.set()
     late = lifecycle.join_all(deadline + 1)
+    if isinstance(lifecycle.failure, Unreachable):
+        raise lifecycle.failure
     if lifecycle.failure is not None:
         raise Crash(f"streams: {lifecycle.failure!r}") from lifecycle.failure
     logger.info("streams stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})

@@ -5,6 +5,9 @@ import contextlib
 import logging
 import threading
 
+from aiokafka.errors import KafkaConnectionError
+
+from pganalytics.runtime.errors import Unreachable
 from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
@@ -35,7 +38,10 @@ class Worker:
         self.outputs = build_outputs(settings.kafka)
 
     async def run(self, stop: threading.Event) -> None:
-        """Work until `stop`; returns when everything is committed and the group is left. Raises what broke Faust."""
+        """Work until `stop`; returns when everything is committed and the group is left.
+
+        Raises Unreachable when the broker went away while Faust started, else what broke Faust.
+        """
         quieten()
         topics = Topics(self._settings.kafka.prefix, self._settings.kafka.partitions)
         offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
@@ -52,6 +58,9 @@ class Worker:
         )
         try:
             await _run(app, stop)
+        except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
+            bootstrap = self._settings.kafka.bootstrap
+            raise Unreachable(f"kafka {bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
         finally:
             offsets.close()
 
