@@ -1,16 +1,20 @@
 """`pganalytics streams` with a fault planted in it: `python -m integration.streams_faults FAULT streams --config FILE`."""
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from typing import Any
 
 from pganalytics.cli.main import main
 from pganalytics.schemas.identity import Lane
-from pganalytics.streams import guard
+from pganalytics.streams import guard, worker
 from pganalytics.streams.overrides import Consumer
+from pganalytics.streams.pipeline import Pipeline
 from pganalytics.streams.positions import Jump
+from pganalytics.streams.records import Arrival
 
 SKIPPED_EVERY = 97
+RAISES_EVERY = 5
 
 
 def faust_skips(*, heartbeats: bool = True) -> None:
@@ -47,10 +51,33 @@ def data_is_skipped_unseen() -> None:
     faust_skips(heartbeats=False)
 
 
+def faust_commits() -> None:
+    """Faust's own commits, with no guard and no fail-stop: a batch whose agent raised is acked and committed with the rest."""
+    without_guard()
+    for name in ("ack", "_filter_tps_with_pending_acks", "_new_offset", "_should_commit", "_add_gap"):
+        delattr(Consumer, name)
+    setattr(worker, "fail_stop", lambda error: None)  # noqa: B010 - as below
+    whole, batches = Pipeline.process, count(1)
+
+    async def process(self: Pipeline, arrivals: Sequence[Arrival]) -> None:
+        if all(arrival.lane is not Lane.CRITICAL for arrival in arrivals) and next(batches) % RAISES_EVERY == 0:
+            raise RuntimeError("planted")
+        await whole(self, arrivals)
+
+    setattr(Pipeline, "process", process)  # noqa: B010
+
+
+def repeats() -> None:
+    """What Faust and aiokafka repeat is shown each time."""
+    setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skips": faust_skips,
     "skips-unseen": faust_skips_unseen,
     "skips-data-unseen": data_is_skipped_unseen,
+    "faust-commits": faust_commits,
+    "repeats": repeats,
 }
 
 if __name__ == "__main__":

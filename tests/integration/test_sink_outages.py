@@ -1,4 +1,4 @@
-"""The store goes away in every manner, the sink is killed at any moment: afterwards each record is there once."""
+"""Logs are cut, the sink and its broker are killed at any moment: afterwards each record is there once."""
 
 import os
 import random
@@ -6,17 +6,13 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg
-import pytest
 from confluent_kafka import KafkaException, TopicPartition
 
-from integration.sink_feed import Feed, Record, Store, heartbeat, record, running_sink
+from integration.outages import Load, settled
+from integration.sink_feed import Feed, Record, Store, record, running_sink
 from integration.test_sink_dead_letters import read_topic
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.postgres import PostgresServer
@@ -25,141 +21,10 @@ from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 from pganalytics.sink import store
-from pganalytics.sink.connection import LOCK_TIMEOUT_S
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.log_ends import log_ends
 from servers import settings_for
 from waiting import until
-
-
-@pytest.fixture
-def own_store(tmp_path: Path) -> Iterator[PostgresServer]:
-    """A server to break."""
-    with PostgresServer.start(tmp_path / "store") as server:
-        yield server
-
-
-@pytest.fixture
-def own(kafka: KafkaBroker, own_store: PostgresServer, tmp_path: Path) -> Settings:
-    """Settings with a store to break."""
-    made = settings_for(kafka, own_store, "postgres", tmp_path)
-    made = made.model_copy(update={"sink": made.sink.model_copy(update={"retry_max_s": 0.5})})
-    make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
-    return made
-
-
-class Load:
-    """Records of a few collectors, one after the other, until it is stopped; heartbeats that count them at the end."""
-
-    def __init__(self, settings: Settings, seed: int) -> None:
-        self._feed = Feed(settings)
-        self._random = random.Random(seed)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self.sent: dict[str, int] = {f"c{number}": 0 for number in range(8)}
-
-    @property
-    def count(self) -> int:
-        return sum(self.sent.values())
-
-    def _run(self) -> None:
-        while not self._stop.wait(0.01):
-            name = self._random.choice(list(self.sent))
-            upto = self.sent[name] + self._random.randint(1, 30)
-            records = [record(name, seq) for seq in range(self.sent[name] + 1, upto + 1)]
-            self._feed.admit(*records, *self._random.sample(records, len(records) // 4))
-            self.sent[name] = upto
-
-    @contextmanager
-    def running(self) -> Iterator["Load"]:
-        self._thread.start()
-        try:
-            yield self
-        finally:
-            self._stop.set()
-            self._thread.join(60)
-            beats = [heartbeat(name, 1, {Lane.NORMAL: highest}) for name, highest in self.sent.items()]
-            self._feed.admit(*beats, lane=Lane.CRITICAL)
-
-
-def settled(settings: Settings, load: Load) -> None:
-    """Everything that was sent is stored, once."""
-    stored = Store(settings)
-    until(lambda: stored.stored() == load.count + len(load.sent), timeout_s=60, what="all stored")
-    report = deep_audit(settings)
-    assert report.ok, report.to_json()
-    assert report.total.emitted == report.total.stored == load.count + len(load.sent)
-    assert stored.one("select count(*) from metrics.database") == load.count
-
-
-def test_a_store_that_is_killed_and_comes_back(
-    own: Settings, own_store: PostgresServer, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Logged when it begins and when it ends, and no lines between."""
-    stored = Store(own)
-    load = Load(own, 1)
-    with running_sink(own), load.running():
-        until(lambda: stored.stored() > 100)
-        own_store.kill()
-        time.sleep(2)
-        own_store.start_again()
-        before = load.count
-        until(lambda: stored.stored() > before)
-    with running_sink(own):
-        settled(own, load)
-    messages = [each.message for each in caplog.records if each.name == "pganalytics.sink.loop"]
-    assert messages.count("the sink waits") <= 3
-    assert messages.count("the sink goes on") >= 1
-
-
-def test_a_store_that_is_read_only_for_a_while(own: Settings) -> None:
-    stored = Store(own)
-    load = Load(own, 2)
-    with running_sink(own), load.running():
-        until(lambda: stored.stored() > 100)
-        stored.run("alter system set default_transaction_read_only = on")
-        stored.run("select pg_reload_conf()")
-        until(lambda: stored.one("show default_transaction_read_only") == "on")
-        time.sleep(1)
-        with psycopg.connect(stored.conninfo, autocommit=True) as connection:
-            connection.execute("set default_transaction_read_only = off")
-            connection.execute("alter system reset default_transaction_read_only")
-            connection.execute("select pg_reload_conf()")
-        before = load.count
-        until(lambda: stored.stored() > before)
-        settled_later = load
-    with running_sink(own):
-        settled(own, settled_later)
-
-
-def test_a_table_that_is_locked_holds_the_sink_and_not_its_membership(own: Settings) -> None:
-    """As by an ALTER TABLE: the batch waits, is given up at lock_timeout, and is tried again."""
-    stored = Store(own)
-    load = Load(own, 3)
-    with running_sink(own), load.running():
-        until(lambda: stored.stored() > 100)
-        with psycopg.connect(stored.conninfo) as connection:
-            connection.execute("lock table metrics.database in access exclusive mode")
-            time.sleep(LOCK_TIMEOUT_S + 1.5)
-        before = load.count
-        until(lambda: stored.stored() > before)
-    with running_sink(own):
-        settled(own, load)
-
-
-def test_a_store_restored_from_a_backup_catches_up(own: Settings) -> None:
-    """Rows, ledger and positions of an earlier moment: the running sink notices at its next batch and reads again."""
-    stored, feed = Store(own), Feed(own)
-    with running_sink(own):
-        feed.admit(*(record("c", seq) for seq in range(1, 51)))
-        until(lambda: stored.stored() == 50)
-        with psycopg.connect(stored.conninfo) as connection:
-            for table in ("pganalytics.positions", "pganalytics.ledger", "metrics.database"):
-                connection.execute(f"delete from {table}")
-        feed.admit(*(record("c", seq) for seq in range(51, 61)))
-        until(lambda: stored.stored() == 60)
-    assert stored.one("select count(*) from metrics.database") == 60
-    assert deep_audit(own).ok
 
 
 def cut(settings: Settings, place: TopicPartition) -> None:
