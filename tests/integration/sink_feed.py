@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from integration.streams_feed import patiently
 from pganalytics.runtime.kafka import client_config, producer_config
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.postgres import conninfo
@@ -167,7 +168,7 @@ def commit_as_streams(settings: Settings, lanes: Iterable[Lane] = LANES) -> None
     consumer = Consumer(client_config(settings.kafka, name="test", group_id=f"{topics.prefix}.streams"))
     places = [TopicPartition(topics.collected(lane), number) for lane in lanes for number in range(topics.partitions)]
     for place in places:
-        place.offset = consumer.get_watermark_offsets(place, timeout=10)[1]
+        place.offset = patiently(lambda place=place: consumer.get_watermark_offsets(place, timeout=10))[1]  # type: ignore[misc]
     consumer.commit(offsets=places, asynchronous=False)
     consumer.close()
 

@@ -3,9 +3,12 @@
 Here two writers meet at will; Kafka is not needed for that.
 """
 
+import random
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import psycopg
 import pytest
@@ -19,7 +22,8 @@ from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane, Stream
 from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.ranges import Ranges
-from pganalytics.sink.batch import Batch
+from pganalytics.sink import writer
+from pganalytics.sink.batch import Batch, Plan, plan
 from pganalytics.sink.connection import StoreConnection
 from pganalytics.sink.errors import Displaced
 from pganalytics.sink.intake import DAY_US, read
@@ -109,13 +113,13 @@ def test_one_partition_out_of_place_stops_the_whole_batch(made: Settings, connec
     assert Store(made).ask("select * from pganalytics.ledger") == []
 
 
-def write_at_once(made: Settings, connections: list[StoreConnection], *, ledger_lock: str) -> None:
+def write_at_once(made: Settings, connections: list[StoreConnection], make: Callable[[StoreConnection], BatchWriter]) -> None:
     """Two sinks write the same records, which came to two partitions, and are held up before either has written a row."""
     errors: list[BaseException] = []
 
     def write(place: int) -> None:
         try:
-            BatchWriter(connections[place], ledger_lock=ledger_lock).write(batch(seqs=[1 + place, 2, 3], partition=place), KNOWN)
+            make(connections[place]).write(batch(seqs=[1 + place, 2, 3], partition=place), KNOWN)
         except psycopg.Error as error:
             errors.append(error)
 
@@ -140,7 +144,7 @@ def prepare_rows(connections: list[StoreConnection]) -> None:
 def test_two_sinks_write_each_record_once(made: Settings, connections: list[StoreConnection], known_stream: bool) -> None:
     if known_stream:
         prepare_rows(connections)
-    write_at_once(made, connections, ledger_lock=statement("ledger_lock"))
+    write_at_once(made, connections, BatchWriter)
     assert rows_of(Store(made)) == [1, 2, 3] + [9] * known_stream
     assert store_is_sound(made)
 
@@ -149,9 +153,28 @@ def test_control_without_row_locks_the_store_has_records_twice(made: Settings, c
     """What the lock is for. The ledger, a union, does not show it; counting the rows does."""
     assert statement("ledger_lock") != WITHOUT_LOCK
     prepare_rows(connections)
-    write_at_once(made, connections, ledger_lock=WITHOUT_LOCK)
+    write_at_once(made, connections, partial(BatchWriter, ledger_lock=WITHOUT_LOCK))
     assert rows_of(Store(made)) == [1, 2, 2, 3, 3, 9]
     assert Store(made).seqs("stored", "c") == Ranges.numbers([1, 2, 3, 9])
+    assert not store_is_sound(made)
+
+
+class LocksFirst(BatchWriter):
+    """Locks what is there before it makes what is not, and decides by that."""
+
+    def _lock(self, batch: Batch) -> dict[Stream, Ranges]:
+        columns = [["c"], [EPOCH], [Lane.NORMAL.value], ["{[1,10)}"]]
+        found = self._connection.execute(statement("ledger_lock"), columns).fetchone()
+        super()._lock(batch)
+        return {STREAM: from_multirange(found[3]) if found else Ranges()}
+
+
+def test_control_an_absent_row_that_is_locked_before_it_is_made_locks_nobody_out(
+    made: Settings, connections: list[StoreConnection]
+) -> None:
+    """Two sinks and a stream that is new to both: why the insert comes first."""
+    write_at_once(made, connections, LocksFirst)
+    assert rows_of(Store(made)) == [1, 2, 2, 3, 3]
     assert not store_is_sound(made)
 
 
@@ -160,6 +183,44 @@ def store_is_sound(made: Settings) -> bool:
     return all(
         rows.count == len(rows.seqs) and rows.seqs == snapshot.ledger[stream].stored for stream, rows in snapshot.rows.items()
     )
+
+
+def plan_by_count(whole: Batch, stored: Mapping[Stream, Ranges]) -> Plan:
+    """What is new by how many rows there are: the seqs above that number. The ledger beside it stays what it is."""
+    count = len(stored[STREAM])
+    return replace(plan(whole, stored), new=tuple(row for row in whole.rows if row.identity.seq > count))
+
+
+def replayed(connection: StoreConnection, chance: random.Random) -> None:
+    """Forty seqs in batches, some of them again, some of them late: what restarts and the deferred topic make of a stream."""
+    seqs, gone = list(range(1, 41)), [1]
+    while seqs:
+        taken, seqs = seqs[:6], seqs[6:]
+        late = [taken.pop(chance.randrange(3))] if len(seqs) > 6 else []
+        again = [chance.choice(gone), *taken[-1:]]
+        BatchWriter(connection).write(batch(seqs=[*taken, *again], first=len(gone) - 1), KNOWN)
+        gone += [*taken, *again]
+        seqs = seqs[:3] + late + seqs[3:]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_stream_that_comes_late_and_twice_is_there_once(
+    made: Settings, connections: list[StoreConnection], monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """With the control: a ledger that counts rows, and does not know which ones, both loses and doubles, and is caught."""
+    with connections[0].transaction(force_rollback=True):
+        replayed(connections[0], random.Random(seed))
+        assert seqs_in(connections[0]) == Counter(range(1, 41))
+    monkeypatch.setattr(writer, "plan", plan_by_count)
+    replayed(connections[0], random.Random(seed))
+    found = seqs_in(connections[0])
+    assert set(range(1, 41)) - found.keys()
+    assert any(count > 1 for count in found.values())
+    assert not store_is_sound(made)
+
+
+def seqs_in(connection: StoreConnection) -> Counter[int]:
+    return Counter(seq for (seq,) in connection.execute("select seq from metrics.database").fetchall())
 
 
 COLUMNS = ("stored", "dead", "shed", "missing", "deferred")
