@@ -68,7 +68,11 @@ def test_what_can_be_asked_for() -> None:
             parse_wanted(text)
 
 
-@pytest.mark.parametrize("body", [b"junk\x1b[2J\x07" * 200, "\u202e\u0000\u009b".encode(), None, record("c", 1).value])
+@pytest.mark.parametrize(
+    "body",
+    [b"junk\x1b[2J\x07" * 200, "\u202e\u0000\u009b".encode(), None, record("c", 1).value],
+    ids=["junk", "controls", "none", "record"],
+)
 def test_nothing_hostile_reaches_a_terminal(body: bytes | None) -> None:
     hostile = (("schema\u202e", b"\x1b]0;x\x07"), *record("c", 1, datname=["\x1b[2J", "\u202e"]).headers)
     was = exhume(buried(Message(Place("t\x1b.x", 0, 1, 1), b"\x1b[2J", body, hostile)))
