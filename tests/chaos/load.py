@@ -1,15 +1,18 @@
 """A load generator: `pganalytics collect` with the real spool, sender, heartbeats and stop, and made-up readings.
 
-`python -m chaos.load ORACLE SEED RECORDS RATE collect --config FILE`: records of random content for the collectors that the
-settings name, RATE a second; after RECORDS it stops as if asked to, with 0 never. It may be killed and started again: the
-oracle goes on.
+`python -m chaos.load ORACLE SEED RECORDS RATE ODDITIES collect --config FILE`: records of random content for the collectors that
+the settings name, RATE a second; after RECORDS it stops as if asked to, with 0 never. It may be killed and started again: the
+oracle goes on. ODDITIES is JSON, see `Oddities`.
 """
 
+import json
 import random
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 from chaos.oracle import SCHEMAS, OracleFile, stored_content, unclear
@@ -35,15 +38,34 @@ BUSY_SHARE = 4
 """The first collector is so many times as busy as the others: it is the one that exceeds quotas."""
 
 
+@dataclass(frozen=True)
+class Oddities:
+    """What is wrong with an agent. `poison`: the share of records that nobody can decode, by collector; `clock_s`: how far its
+    clock is off."""
+
+    poison: Mapping[str, float] = field(default_factory=dict)
+    clock_s: int = 0
+
+
 class Load:
     """Stands in for the scheduler and its workers. Knows the seq that each record must get: nobody else uses these lanes."""
 
-    def __init__(self, oracle: OracleFile, spool: Spool, epochs: Mapping[str, int], *, seed: int, rate: float) -> None:
+    def __init__(
+        self,
+        oracle: OracleFile,
+        spool: Spool,
+        epochs: Mapping[str, int],
+        *,
+        seed: int,
+        rate: float,
+        poison: Mapping[str, float] = MappingProxyType({}),
+    ) -> None:
         self._chance = random.Random(seed)
         self._oracle = oracle
         self._spool = spool
         self._epochs = epochs
         self._rate = rate
+        self._poison = poison
         self._seqs: dict[tuple[str, Lane], int] = {}
         self._codecs = {lane: RecordCodec(schema) for lane, schema in SCHEMAS.items()}
         self._names = sorted(epochs)
@@ -66,19 +88,24 @@ class Load:
         """One batch of one collector: oracle first, then the spool."""
         (collector,) = self._chance.choices(self._names, self._weights)
         lanes = sorted(self._chance.choices([Lane.NORMAL, Lane.NORMAL, Lane.BULK], k=count))
-        made = [(self._next(collector, lane), self._values(lane)) for lane in lanes]
-        self._oracle.write((who, stored_content(SCHEMAS[who.lane], values)) for who, values in made)
-        given = self._spool.append_many([self._snapshot(who, values) for who, values in made])
-        assert given == [who for who, _ in made], "the spool gave other identities than the oracle has"
+        made = [(self._next(collector, lane), self._values(lane), self._is_poison(collector)) for lane in lanes]
+        self._oracle.write((who, None if bad else stored_content(SCHEMAS[who.lane], values)) for who, values, bad in made)
+        given = self._spool.append_many([self._snapshot(who, values, bad) for who, values, bad in made])
+        assert given == [who for who, *_ in made], "the spool gave other identities than the oracle has"
         self._oracle.committed()
 
     def _next(self, collector: str, lane: Lane) -> Identity:
         self._seqs[collector, lane] = self._seqs.get((collector, lane), 0) + 1
         return Identity(collector, self._epochs[collector], lane, self._seqs[collector, lane])
 
-    def _snapshot(self, who: Identity, values: dict[str, Any]) -> Snapshot:
+    def _is_poison(self, collector: str) -> bool:
+        return collector in self._poison and self._chance.random() < self._poison[collector]
+
+    def _snapshot(self, who: Identity, values: dict[str, Any], is_poison: bool) -> Snapshot:
         schema = SCHEMAS[who.lane]
         rest = self._codecs[who.lane].encode_rest(values)
+        if is_poison:
+            rest = rest[:-1] if self._chance.random() < 0.5 else rest + b"\0"
         return Snapshot(Record(who.collector, who.epoch, schema, rest, schema.row_count(values), values["collected_at"]), None)
 
     def _values(self, lane: Lane) -> dict[str, Any]:
@@ -134,14 +161,20 @@ def settle_oracle(path: Path, spool: Spool) -> OracleFile:
     return oracle
 
 
-def plant(oracle: Path, *, seed: int, records: int, rate: float) -> None:
+def set_clock(off_s: int) -> None:
+    """All that this process asks what time it is gets another answer."""
+    true = time.time_ns
+    setattr(time, "time_ns", lambda: true() + off_s * 1_000_000_000)  # noqa: B010
+
+
+def plant(oracle: Path, *, seed: int, records: int, rate: float, poison: Mapping[str, float]) -> None:
     """Agents of this process emit what we make up instead of reading targets."""
     build = real.build_agent
 
     def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender) -> real.Agent:
         opened = settle_oracle(oracle, spool)
         agent = build(settings, lifecycle, jobs, spool, sender)
-        load = Load(opened, spool, agent.epochs, seed=seed, rate=rate)
+        load = Load(opened, spool, agent.epochs, seed=seed, rate=rate, poison=poison)
         agent.dispatch = cast(Dispatch, LoadDispatch(load, records))
         return agent
 
@@ -149,7 +182,9 @@ def plant(oracle: Path, *, seed: int, records: int, rate: float) -> None:
 
 
 if __name__ == "__main__":
-    path, *numbers = sys.argv[1:5]
-    del sys.argv[1:5]
-    plant(Path(path), seed=int(numbers[0]), records=int(numbers[1]), rate=float(numbers[2]))
+    path, *numbers, text = sys.argv[1:6]
+    del sys.argv[1:6]
+    odd = Oddities(**json.loads(text))
+    set_clock(odd.clock_s)
+    plant(Path(path), seed=int(numbers[0]), records=int(numbers[1]), rate=float(numbers[2]), poison=odd.poison)
     main()

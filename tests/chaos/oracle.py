@@ -21,6 +21,8 @@ from pganalytics.schemas.identity import Identity, Lane
 from pganalytics.schemas.metric import MetricSchema, load_schema
 
 Key = tuple[str, int, str, int]
+POISON = b""
+"""In place of the digest of what nobody can decode, and so must not be stored."""
 
 
 def chaos_schema(lane: Lane) -> MetricSchema:
@@ -83,8 +85,8 @@ class OracleFile:
             file.truncate(file.read().rfind(b"\n") + 1)
         self._file = path.open("a", encoding="utf-8")
 
-    def write(self, entries: Iterable[tuple[Identity, dict[str, Any]]]) -> None:
-        """A batch that goes to the spool next; returns when the disk has it."""
+    def write(self, entries: Iterable[tuple[Identity, dict[str, Any] | None]]) -> None:
+        """A batch that goes to the spool next, None for the content of poison; returns when the disk has it."""
         for who, content in entries:
             self._file.write(json.dumps([[who.collector, who.epoch, who.lane.value, who.seq], content]) + "\n")
         self._sync()
@@ -135,7 +137,7 @@ def _read(path: Path) -> tuple[dict[Key, bytes], dict[Key, bytes]]:
             case [[collector, epoch, lane, seq], content]:
                 key = (collector, epoch, lane, seq)
                 assert key not in emitted, f"the oracle has {key} twice"
-                batch[key] = digest(content)
+                batch[key] = POISON if content is None else digest(content)
             case {"collector": collector, "epoch": epoch, "emitted": counts}:
                 ours = {key: batch.pop(key) for key in list(batch) if key[:2] == (collector, epoch)}
                 emitted |= {key: one for key, one in ours.items() if key[3] <= counts[key[2]]}
@@ -175,11 +177,11 @@ def compare(emitted: dict[Key, bytes], conninfo: str) -> Difference:
     for schema in SCHEMAS.values():
         for key, content in _rows(schema, conninfo):
             found[key] += 1
-            if key not in emitted:
+            if not emitted.get(key):
                 difference.unknown.add(key)
             elif emitted[key] != digest(content):
                 difference.altered.add(key)
-    difference.missing = emitted.keys() - found.keys()
+    difference.missing = {key for key, one in emitted.items() if one} - found.keys()
     difference.double = {key for key, count in found.items() if count > 1}
     return difference
 

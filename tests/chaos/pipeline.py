@@ -1,5 +1,6 @@
 """The services as processes, for tests that kill them. One that ends by itself is started again, and its exit code kept."""
 
+import json
 import os
 import random
 import sys
@@ -69,11 +70,13 @@ class Pipeline:
         rate: float = 2000.0,
         name: str = "load",
         point: tuple[str, int] | None = None,
+        **oddities: object,
     ) -> None:
-        """A load generator; with `records` it ends when they are sent."""
+        """A load generator; with `records` it ends when they are sent. `oddities`: see `chaos.load`."""
         config = self._config(name, agent_settings(self._settings["agent"], name, self.folder / f"{name}-state"))
         life = seed * 1000 + self._lives[name]
-        words = ["chaos.load", str(oracle), str(life), str(records), str(rate), "collect", "--config", str(config)]
+        odd = json.dumps(oddities)
+        words = ["chaos.load", str(oracle), str(life), str(records), str(rate), odd, "collect", "--config", str(config)]
         self._start(name, words, point=point, again=not records)
 
     def kill(self, name: str) -> None:
