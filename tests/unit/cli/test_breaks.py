@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from pganalytics.cli.demo.breaks import BACK_AFTER_S, PARTS, Break, Breakable, Breaker, plan_breaks
+from pganalytics.cli.demo.breaks import BACK_AFTER_S, PARTS, RECOVERY_S, Break, Breakable, Breaker, plan_breaks
 from pganalytics.runtime.errors import SettingsError
 
 
@@ -57,7 +57,7 @@ def started(stage: Stage, part: Breakable) -> None:
 def test_a_part_recovers_when_something_new_is_stored() -> None:
     stage = Stage([(10, Breakable.KAFKA), (11, Breakable.SINK)])
     stage.step(9, 5, 5)
-    assert (stage.deeds, stage.breaker.idle) == ([], True)
+    assert (stage.deeds, stage.breaker.may_end(9)) == ([], False)
     stage.step(10, 5, 5)
     stage.step(12, 5, 5)
     assert (stage.deeds, stage.breaker.down) == (["kill kafka"], Breakable.KAFKA)
@@ -67,12 +67,26 @@ def test_a_part_recovers_when_something_new_is_stored() -> None:
     assert stage.breaker.down is None
     stage.step(18, 9, 6)
     stage.step(19, 12, 9)
-    assert not stage.breaker.idle, "what was collected before it was back proves nothing"
+    assert not stage.breaker.done, "what was collected before it was back proves nothing"
     stage.step(20, 12, 10)
     assert stage.breaker.done == [Break(Breakable.KAFKA, 10, 10)]
     stage.step(21, 12, 12)
     assert stage.deeds[-1] == "kill sink", "the next one waits until the one before has recovered"
+    assert (stage.breaker.may_end(30), stage.breaker.may_end(21 + RECOVERY_S)) == (False, True)
     stage.breaker.finish(30)
     assert stage.deeds[-1] == "start sink"
     assert stage.breaker.done[-1] == Break(Breakable.SINK, 21, None)
     assert stage.told[-1] == "sink had not recovered after 9 s"
+
+
+def test_a_run_may_end_when_all_is_done() -> None:
+    stage = Stage([(10, Breakable.SINK)])
+    stage.may_start.set()
+    for passed_s, records in ((10, 5), (10 + BACK_AFTER_S, 5)):
+        stage.step(passed_s, records, records)
+    started(stage, Breakable.SINK)
+    stage.step(18, 6, 5)
+    assert not stage.breaker.may_end(18)
+    stage.step(19, 7, 7)
+    assert stage.breaker.may_end(19)
+    assert Breaker([], kill={}, start={}, tell=stage.told.append).may_end(0)

@@ -13,7 +13,7 @@ FIRST_AFTER_S = 30.0
 APART_S = 20.0
 LEAST_APART_S = 12.0
 RECOVERY_S = 60.0
-"""How long the run goes on beyond its time for what has not recovered yet."""
+"""After so long without new records a part is given up; until then the run goes on beyond its time."""
 
 
 class Breakable(StrEnum):
@@ -95,10 +95,11 @@ class Breaker:
         """What is dead now, or is starting."""
         return self._down.part if self._down is not None and (self._down.back is None or not self._down.back.done()) else None
 
-    @property
-    def idle(self) -> bool:
-        """Whether everything has recovered. What is still to be killed does not count."""
-        return self._down is None
+    def may_end(self, passed_s: float) -> bool:
+        """Whether all that was planned has been killed and has recovered, or one of them has had its time for it."""
+        if self._down is None:
+            return not self._plan
+        return passed_s >= self._down.killed_at_s + RECOVERY_S
 
     def step(self, passed_s: float, *, collected: int, stored: int) -> None:
         """Do what is due `passed_s` seconds after the run began. Raises what starting a part raises."""

@@ -17,7 +17,7 @@ import typer
 from rich.text import Text
 
 from pganalytics.cli.audit import audit_table
-from pganalytics.cli.demo.breaks import RECOVERY_S, Breakable, Breaker, plan_breaks
+from pganalytics.cli.demo.breaks import Breakable, Breaker, plan_breaks
 from pganalytics.cli.demo.outcome import Outcome, measure
 from pganalytics.cli.demo.screen import Screen
 from pganalytics.cli.demo.servers import DemoServers, start_servers
@@ -148,13 +148,13 @@ def _watch(
     lifecycle: Lifecycle,
     helpers: tuple[Lifecycle, ...],
 ) -> None:
-    """Until the time is over and what was killed has recovered, or a stop is asked for."""
+    """Until the time is over and all that was planned has been killed and has recovered, or a stop is asked for."""
     began = time.monotonic()
     screen.start_live()
     sample = watch.sample()
     while not lifecycle.stopping:
         passed = time.monotonic() - began
-        if plan.seconds is not None and passed >= plan.seconds + (0 if breaker.idle else RECOVERY_S):
+        if plan.seconds is not None and passed >= plan.seconds and breaker.may_end(passed):
             break
         breaker.step(passed, collected=sample.records.get(COLLECTED, 0), stored=sample.records.get(STORED, 0))
         for line in services.tend(down=breaker.down):
