@@ -164,6 +164,7 @@ class World:
     def send(self, *, twice: bool) -> None:
         """What is in the spool is stored by identity; without an acknowledgement it is sent again later."""
         for one in self.spool.unsent(SCHEMA.lane, limit=1000, exclude=(), schemas=[SCHEMA.id]):
+            assert one.body is not None
             assert self.store.setdefault(one.headers.identity, one.body) == one.body
             if not twice:
                 self.spool.acknowledge([one.id])

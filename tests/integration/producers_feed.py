@@ -102,7 +102,7 @@ class AgentProcess:
 
 @dataclass(frozen=True)
 class Arrived:
-    """A record in a collected topic."""
+    """A record in a collected topic; the body of a stub is empty."""
 
     headers: Headers
     body: dict[str, Any]
@@ -138,10 +138,11 @@ def _read(reader: Consumer, kafka: Kafka) -> list[Arrived]:
         assert message.error() is None
         left -= 1
         headers = Headers.decode(cast("list[tuple[str, bytes | None]]", message.headers()))
-        value = message.value() or b""
-        assert headers.size == len(value)
+        value = message.value()
+        assert (value is None) == (headers.error is not None)
+        assert value is None or headers.size == len(value)
         assert message.key() == headers.identity.collector.encode()
-        arrived.append(Arrived(headers, CODECS[headers.schema].decode(value)))
+        arrived.append(Arrived(headers, {} if value is None else CODECS[headers.schema].decode(value)))
     return arrived
 
 

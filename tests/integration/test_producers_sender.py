@@ -17,7 +17,6 @@ from pganalytics.producers.spool import Spool
 from pganalytics.runtime.kafka import make_topics, producer_config
 from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.schemas.codec import RecordCodec
-from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.topics import Topics
 from waiting import until
@@ -35,9 +34,11 @@ def snapshot(size: int = 10) -> Snapshot:
 
 
 @contextmanager
-def sending(kafka: Kafka, spool: Spool, **options: object) -> Iterator[None]:
+def sending(kafka: Kafka, spool: Spool, counted: list[tuple[str, str]] | None = None, **options: object) -> Iterator[None]:
     """A sender in its thread."""
     sender = Sender(spool, Topics(kafka.prefix, kafka.partitions), Producer(producer_config(kafka, name="test", **options)))
+    if counted is not None:
+        sender.count = lambda collector, what: counted.append((collector, what))
     thread = threading.Thread(target=sender.run)
     thread.start()
     try:
@@ -48,20 +49,23 @@ def sending(kafka: Kafka, spool: Spool, **options: object) -> Iterator[None]:
         assert not thread.is_alive()
 
 
-def test_a_record_that_the_broker_refuses_for_good_waits_alone(settings: Settings, tmp_path: Path) -> None:
+def test_a_record_that_the_broker_refuses_for_good_goes_as_a_stub_and_no_other(settings: Settings, tmp_path: Path) -> None:
+    """Thirty records in one batch, of which one is too large: the broker refuses all of them together."""
     kafka = settings.kafka.model_copy(update={"prefix": f"{settings.kafka.prefix}.small"})
     topics = Topics(kafka.prefix, kafka.partitions)
-    small = {"max.message.bytes": "2000"}
+    small = {"max.message.bytes": "4000"}
     make_topics(kafka, [replace(one, config={**one.config, **small}) if one.lane else one for one in topics.table()])
     spool = Spool.open(tmp_path / "spool")
     spool.start_epoch("a", 100)
-    made = spool.append_many([snapshot(10), snapshot(5000), snapshot(10)])
-    with sending(kafka, spool):
-        until(lambda: spool.usage[0] == 1)
-        spool.append(snapshot(10))
-        until(lambda: spool.usage[0] == 1 and len(collected(kafka)) == 3)
-    left = spool.unsent(Lane.NORMAL, limit=9, exclude=(), schemas=[DATABASE.id])
-    assert [one.headers.identity for one in left] == [made[1]]
+    made = spool.append_many([snapshot(5000 if number == 11 else 10) for number in range(30)])
+    counted: list[tuple[str, str]] = []
+    with sending(kafka, spool, counted):
+        until(lambda: spool.usage == (0, 0))
+    arrived = collected(kafka)
+    assert sorted((one.headers.identity for one in arrived), key=lambda who: who.seq) == made
+    stubs = [(one.headers.identity.seq, one.headers.error) for one in arrived if one.headers.error is not None]
+    assert stubs == [(12, "MSG_SIZE_TOO_LARGE")]
+    assert counted == [("a", "stubs.MSG_SIZE_TOO_LARGE")]
     spool.close()
 
 

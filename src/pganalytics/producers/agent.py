@@ -46,7 +46,10 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     jobs = resolve_jobs(settings, builtin_schemas(), socket.gethostname())
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     producer = _producer(settings)
-    spool = Spool.open(settings.collect.state_dir, limit_bytes=settings.collect.spool_limit_bytes, spawn=lifecycle.spawn)
+    collect = settings.collect
+    spool = Spool.open(
+        collect.state_dir, limit_bytes=collect.spool_limit_bytes, soft_limit=collect.spool_soft_limit, spawn=lifecycle.spawn
+    )
     try:
         if problems := topic_problems(settings.kafka, topics.table()):
             raise Unreachable("\n".join(problems))
@@ -144,6 +147,7 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool
     spool.keep_baselines_of(named)
     for collector, epoch in epochs.items():
         spool.start_epoch(collector, epoch)
+    sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     catalogue = load_catalogue({job.key.metric for job in jobs})
     runner = Runner(Questions(pools, catalogue), spool, epochs, states)

@@ -32,11 +32,11 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class Unsent:
-    """A record that Kafka has not acknowledged, ready to be sent."""
+    """A record that Kafka has not acknowledged, ready to be sent; a stub has no body."""
 
     id: int
     headers: Headers
-    body: bytes
+    body: bytes | None
 
 
 @dataclass(frozen=True, slots=True)

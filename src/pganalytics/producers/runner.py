@@ -23,6 +23,8 @@ from pganalytics.schemas.errors import BodyError
 from pganalytics.schemas.headers import HEARTBEAT
 
 logger = logging.getLogger(__name__)
+ALL_CLEAR = 0.5
+"""Share of the soft limit below which the spool is said to have room again."""
 
 
 class Runner:
@@ -40,12 +42,11 @@ class Runner:
     def run(self, job: Job) -> Outcome:
         """One job, to its end. What the target does wrong is an outcome; an exception is a crash."""
         state = self._states[job.key.collector]
-        if job.key.metric != HEARTBEAT and self._spool.is_full:
-            outcome: Outcome = HeldBack("spool_full")
-        else:
-            outcome = self._read(job, state)
+        why = self._spool.refusal(job.schema.lane) if job.key.metric != HEARTBEAT else None
+        outcome = HeldBack(why) if why is not None else self._read(job, state)
+        self._watch_spool()
         if isinstance(outcome, HeldBack):
-            state.count(f"held_back.{outcome.why}")
+            state.count(f"{'held_back' if job.schema.counts else 'skipped'}.{outcome.why}")
         elif isinstance(outcome, Failed) and outcome.of_target:
             state.failed(outcome.kind)
         return outcome
@@ -104,6 +105,17 @@ class Runner:
                 logger.warning("baseline lost, counting begins anew", extra=facts)
                 self._kept[job.key] = None
         return self._kept[job.key]
+
+    def _watch_spool(self) -> None:
+        """Told once when readings begin to be held back, and once when half of that is gone."""
+        fill = self._spool.fill
+        if (fill >= 1 or fill < ALL_CLEAR) and self._news.is_news("spool", "full" if fill >= 1 else ""):
+            records, size = self._spool.usage
+            facts = {"records": records, "bytes": size}
+            if fill >= 1:
+                logger.warning("the spool is above its soft limit: readings are held back", extra=facts)
+            else:
+                logger.info("the spool has room again", extra=facts)
 
     def _watch_coverage(self, job: Job, coverage: float | None) -> None:
         low = coverage is not None and coverage < COVERAGE_WANTED

@@ -1,14 +1,17 @@
 """The one thread that touches librdkafka: from the spool to the collected topics.
 
 A record stays in the spool until its delivery report; one that failed is sent again under the same identity. What Kafka refuses
-waits with a back-off of its own and holds up no other. Critical records go first, and a part of what may be in flight is theirs.
-No record goes out before its schema's text is acknowledged on `schemas`; others do not wait for it.
+waits with a back-off of its own and holds up no other; what it refuses for good goes as a stub. Brokers refuse whole batches:
+whoever was in one is a suspect first, and is sent again with nothing else of its lane on the way. Critical records go first, and
+a part of what may be in flight is theirs. No record goes out before its schema's text is acknowledged on `schemas`; others do
+not wait for it.
 """
 
 import logging
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +24,7 @@ from pganalytics.producers.records import Unsent
 from pganalytics.producers.spool import Spool
 from pganalytics.runtime.backoff import Backoff
 from pganalytics.runtime.errors import Crash
+from pganalytics.runtime.kafka import REFUSED_FOR_GOOD
 from pganalytics.runtime.logs import OnChange
 from pganalytics.schemas.identity import LANES, Lane
 from pganalytics.schemas.topics import Topics
@@ -55,15 +59,27 @@ class Producer(Protocol):
 
 @dataclass(slots=True)
 class _Flight:
-    """What is on its way or waits for another try. `retries`: (back-off, when due, topic and error)."""
+    """What is on its way or waits for another try. `retries`: (back-off, when due, topic and error).
+
+    `suspects`: records that were refused for good together with others, or are tried alone now. `hopeless`: those that were
+    refused alone, with the error; the spool has not noted it yet.
+    """
 
     sizes: dict[Ticket, int] = field(default_factory=dict)
+    lanes: Counter[Lane] = field(default_factory=Counter)
+    suspects: dict[int, Unsent] = field(default_factory=dict)
+    hopeless: dict[int, tuple[Unsent, str]] = field(default_factory=dict)
     retries: dict[Ticket, tuple[Backoff, float, str]] = field(default_factory=dict)
     sent: list[Ticket] = field(default_factory=list)
 
     def excluded(self, now: float) -> set[Ticket]:
         """What is not to be sent now."""
-        return {*self.sizes, *self.sent, *(ticket for ticket, (_, due, _) in self.retries.items() if due > now)}
+        waiting = (ticket for ticket, (_, due, _) in self.retries.items() if due > now)
+        return {*self.sizes, *self.sent, *self.suspects, *self.hopeless, *waiting}
+
+    def suspect(self, lane: Lane) -> Unsent | None:
+        """The next one of a lane to be tried alone."""
+        return next((one for one in self.suspects.values() if one.headers.identity.lane is lane), None)
 
     def room_for(self, lane: Lane) -> int:
         """How many more records of a lane may be on their way."""
@@ -85,6 +101,8 @@ class Sender:
         self._released: set[str] = set()
         self._finish = threading.Event()
         self._news = OnChange()
+        self.count: Callable[[str, str], None] = _ignore
+        """Told of each stub: its collector, and what to count."""
 
     def finish(self) -> None:
         """End soon; what is not acknowledged stays in the spool."""
@@ -115,6 +133,8 @@ class Sender:
         return count
 
     def _send_lane(self, lane: Lane) -> int:
+        if (suspect := self._flight.suspect(lane)) is not None:
+            return 0 if self._flight.lanes[lane] else self._send(suspect)
         limit = min(BATCH, self._flight.room_for(lane))
         if not limit or not self._released:
             return 0
@@ -125,34 +145,46 @@ class Sender:
     def _send(self, record: Unsent) -> int:
         who = record.headers.identity
         topic = self._topics.collected(who.lane)
-        return self._produce(record.id, topic, who.collector.encode(), record.body, record.headers.encode())
+        return self._produce(record, topic, who.collector.encode(), record.body, record.headers.encode())
 
-    def _produce(self, ticket: Ticket, topic: str, key: bytes, value: bytes, headers: list[tuple[str, bytes]]) -> int:
-        report = partial(self._reported, ticket, topic)
+    def _produce(self, what: Unsent | str, topic: str, key: bytes, value: bytes | None, headers: list[tuple[str, bytes]]) -> int:
+        """`what` is a record, or the id of a schema."""
+        report = partial(self._reported, what, topic)
         try:
             self._producer.produce(topic, key=key, value=value, headers=headers, on_delivery=report)
         except BufferError:
             return 0
         except KafkaException as error:
-            self._failed(ticket, topic, error.args[0])
+            self._failed(what, topic, error.args[0], alone=True)
             return 0
-        self._flight.sizes[ticket] = len(value)
+        self._flight.sizes[_ticket(what)] = len(value or b"")
+        if isinstance(what, Unsent):
+            self._flight.lanes[what.headers.identity.lane] += 1
         return 1
 
-    def _reported(self, ticket: Ticket, topic: str, error: KafkaError | None, message: object) -> None:
+    def _reported(self, what: Unsent | str, topic: str, error: KafkaError | None, message: object) -> None:
         """A delivery report; runs inside poll, in the sender's own thread."""
         del message
+        ticket = _ticket(what)
         self._flight.sizes.pop(ticket, None)
+        alone = False
+        if isinstance(what, Unsent):
+            self._flight.lanes[what.headers.identity.lane] -= 1
+            alone = self._flight.suspects.pop(what.id, None) is not None
         if error is not None:
-            self._failed(ticket, topic, error)
+            self._failed(what, topic, error, alone=alone)
             return
         self._flight.sent.append(ticket)
         if (before := self._flight.retries.pop(ticket, None)) is not None:
             self._all_clear(before[2])
 
-    def _failed(self, ticket: Ticket, topic: str, error: KafkaError) -> None:
+    def _failed(self, what: Unsent | str, topic: str, error: KafkaError, *, alone: bool) -> None:
         if error.fatal():
             raise Crash(f"kafka client: {error.str()}")
+        if isinstance(what, Unsent) and what.body is not None and error.code() in REFUSED_FOR_GOOD:
+            self._suspect_or_give_up(what, topic, error, alone=alone)
+            return
+        ticket = _ticket(what)
         before = self._flight.retries.get(ticket)
         backoff = (before[0] if before else Backoff(first_s=1.0, most_s=60.0)).failed()
         trouble = f"{topic} {error.name()}"
@@ -161,12 +193,24 @@ class Sender:
             facts = {"topic": topic, "error": error.name(), "reason": error.str()}
             logger.warning("records are not accepted; they stay in the spool", extra=facts)
 
+    def _suspect_or_give_up(self, record: Unsent, topic: str, error: KafkaError, *, alone: bool) -> None:
+        if not alone:
+            self._flight.suspects[record.id] = record
+            return
+        self._flight.suspects.pop(record.id, None)
+        self._flight.hopeless[record.id] = record, error.name()
+        who, metric = record.headers.identity, record.headers.metric
+        if self._news.is_news(f"stub {who.collector} {metric}", error.name()):
+            facts = {"collector": who.collector, "metric": metric, "lane": who.lane.value, "seq": who.seq}
+            facts |= {"bytes": record.headers.size, "topic": topic, "error": error.name(), "reason": error.str()}
+            logger.warning("record refused for good; a stub goes in its place", extra=facts)
+
     def _all_clear(self, trouble: str) -> None:
         if all(other != trouble for _, _, other in self._flight.retries.values()) and self._news.is_news(trouble, ""):
             logger.info("records are accepted again", extra={"topic": trouble.split()[0]})
 
     def _settle(self) -> None:
-        """Delete what is acknowledged; with a full disk it is tried again, and at worst sent twice."""
+        """Delete what is acknowledged, shorten what is hopeless; with a full disk it is tried again, and at worst sent twice."""
         self._released.update(ticket for ticket in self._flight.sent if isinstance(ticket, str))
         records = [ticket for ticket in self._flight.sent if isinstance(ticket, int)]
         try:
@@ -176,3 +220,20 @@ class Sender:
             self._flight.sent = list(records)
         else:
             self._flight.sent = []
+        for record, error in list(self._flight.hopeless.values()):
+            try:
+                self._spool.shorten(record.id, error)
+            except Refused:
+                return
+            del self._flight.hopeless[record.id]
+            if (before := self._flight.retries.pop(record.id, None)) is not None:
+                self._all_clear(before[2])
+            self.count(record.headers.identity.collector, f"stubs.{error}")
+
+
+def _ticket(what: Unsent | str) -> Ticket:
+    return what if isinstance(what, str) else what.id
+
+
+def _ignore(collector: str, what: str) -> None:
+    del collector, what

@@ -3,7 +3,8 @@
 - A record has its seq from the transaction that commits it: 1, 2, 3... per (collector, epoch, lane), never reused or skipped.
 - The record and the movement of its baseline commit together, or neither does.
 - A record is deleted by `acknowledge` alone. A crash between Kafka's answer and the deletion sends it again: harmless.
-- Above `limit_bytes` snapshots are refused (`Refused`); heartbeats are not, as a collector has at most one unsent.
+- Above the soft limit snapshots are refused (`Refused`), but for critical ones: the last part is theirs, up to `limit_bytes`.
+  Heartbeats are never refused, as a collector has at most one unsent.
 
 Any thread may call the methods; each returns when its effect is durable.
 """
@@ -48,9 +49,10 @@ def daemon_thread(name: str, target: Callable[[], None]) -> threading.Thread:
 class Spool:
     """One file, one writer thread. Make it with `open`, end it with `close`."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: IO[str], limit_bytes: int) -> None:
+    def __init__(self, connection: sqlite3.Connection, lock: IO[str], limit_bytes: int, soft_bytes: int) -> None:
         self._lock = lock
         self._limit_bytes = limit_bytes
+        self._soft_bytes = soft_bytes
         self._codecs: dict[str, RecordCodec] = {}
         self._arrived = threading.Event()
         self._inserted = False
@@ -58,14 +60,17 @@ class Spool:
         self._writer = GroupCommit(connection, self._note_usage)
 
     @classmethod
-    def open(cls, folder: Path, *, limit_bytes: int = 1 << 30, spawn: Spawn = daemon_thread) -> Self:
-        """Open or make the spool in `folder`. SettingsError when another agent has it, Unreachable when it is damaged."""
+    def open(cls, folder: Path, *, limit_bytes: int = 1 << 30, soft_limit: float = 0.8, spawn: Spawn = daemon_thread) -> Self:
+        """Open or make the spool in `folder`; `soft_limit` is a share of `limit_bytes`.
+
+        SettingsError when another agent has it, Unreachable when it is damaged.
+        """
         with contextlib.ExitStack() as half_open:
             lock = half_open.enter_context(lock_folder(folder))
             connection = open_file(folder)
             half_open.pop_all()
         connection.execute("delete from schemas where id not in (select schema from records)")
-        spool = cls(connection, lock, limit_bytes)
+        spool = cls(connection, lock, limit_bytes, int(limit_bytes * soft_limit))
         spawn("spool", spool._writer.run)
         return spool
 
@@ -80,9 +85,13 @@ class Spool:
         return self._usage
 
     @property
-    def is_full(self) -> bool:
-        """Whether snapshots are refused."""
-        return self._usage[1] >= self._limit_bytes
+    def fill(self) -> float:
+        """How much of the soft limit is taken, after the last commit; from 1 on readings are held back."""
+        return self._usage[1] / self._soft_bytes
+
+    def refusal(self, lane: Lane) -> str | None:
+        """Why a snapshot of this lane would be refused now, after the last commit; None when it would not."""
+        return self._refusal(lane, self._usage[1])
 
     def wait_for_records(self, timeout_s: float) -> None:
         """Return when a record was committed since the last call, or after the time. For one thread, the sender's."""
@@ -132,6 +141,10 @@ class Spool:
         """Kafka has these: delete them, and the epochs that a heartbeat among them called final."""
         self._do(lambda db: spool_records.acknowledge(db, ids))
 
+    def shorten(self, record: int, error: str) -> None:
+        """Kafka refuses this one for good: only a stub of it is kept, with the error's name."""
+        self._do(lambda db: spool_records.shorten(db, record, error))
+
     def schemas(self) -> dict[str, str]:
         """Texts of all schemas that records here have or had, by id."""
         return dict(self._do(lambda db: db.execute("select id, text from schemas").fetchall()))
@@ -157,12 +170,18 @@ class Spool:
     def _append(self, db: sqlite3.Connection, snapshot: Snapshot, rest: bytes) -> Identity | None:
         identity = None
         if snapshot.record is not None:
-            if db.execute("select bytes from usage").fetchone()[0] >= self._limit_bytes:
-                raise Refused("spool_full")
+            (used,) = db.execute("select bytes from usage").fetchone()
+            if (why := self._refusal(snapshot.record.schema.lane, used)) is not None:
+                raise Refused(why)
             identity = self._insert(db, snapshot.record, rest, None)
         if snapshot.movement is not None:
             spool_records.move_baseline(db, snapshot.movement)
         return identity
+
+    def _refusal(self, lane: Lane, used_bytes: int) -> str | None:
+        if used_bytes >= self._limit_bytes:
+            return "spool_full"
+        return "spool_soft_limit" if used_bytes >= self._soft_bytes and lane is not Lane.CRITICAL else None
 
     def _heartbeat(
         self,

@@ -11,7 +11,7 @@ from typing import IO
 
 from pganalytics.runtime.errors import SettingsError, Unreachable
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION_ID = 0x70676131
 FILE = "spool.sqlite3"
 LOCK = "spool.lock"
@@ -74,6 +74,10 @@ def _check_or_make(connection: sqlite3.Connection, path: Path) -> None:
         connection.execute("commit")
     elif application != APPLICATION_ID:
         raise Unreachable(f"spool {path}: not a spool of pganalytics: set collect.state_dir to another folder")
+    elif version == 1:
+        connection.executescript(
+            f"begin immediate; alter table records add column error text; pragma user_version = {FORMAT}; commit"
+        )
     elif version != FORMAT:
         raise Unreachable(f"spool {path}: its format is {version}, this version reads {FORMAT}: use the version that wrote it")
     elif (verdict := connection.execute("pragma quick_check(1)").fetchone()[0]) != "ok":

@@ -12,7 +12,7 @@ from pganalytics.producers.records import Record, Unsent, facts_from_text, facts
 from pganalytics.schemas.headers import Headers, HeartbeatFacts
 from pganalytics.schemas.identity import Identity, Lane
 
-COLUMNS = "collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts"
+COLUMNS = "collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts, error"
 OVERHEAD_BYTES = 200
 """What a record takes beside its body: columns and index entries."""
 
@@ -26,7 +26,7 @@ def insert(
     who = (identity.collector, identity.epoch, identity.lane.value, identity.seq, schema.name, schema.id)
     body = (record.rows, len(head) + len(record.rest), record.collected_at_us, head, rest)
     db.execute(
-        f"insert into records ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608  (a constant)
+        f"insert into records ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",  # noqa: S608  (a constant)
         (*who, *body, facts_to_text(facts) if facts else None),
     )
     db.execute("update usage set records = records + 1, bytes = bytes + ?", (len(head) + len(rest) + OVERHEAD_BYTES,))
@@ -61,7 +61,7 @@ def unsent(db: sqlite3.Connection, lane: Lane, limit: int, exclude: Container[ob
 
 
 def _ready(db: sqlite3.Connection, record: int) -> Unsent:
-    collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts = db.execute(
+    collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts, error = db.execute(
         f"select {COLUMNS} from records where id = ?",  # noqa: S608
         (record,),
     ).fetchone()
@@ -73,8 +73,16 @@ def _ready(db: sqlite3.Connection, record: int) -> Unsent:
         collected_at_us=collected_at,
         schema=schema,
         heartbeat=facts_from_text(facts) if facts else None,
+        error=error,
     )
-    return Unsent(record, headers, head + zstandard.ZstdDecompressor().decompress(rest))
+    return Unsent(record, headers, None if error else head + zstandard.ZstdDecompressor().decompress(rest))
+
+
+def shorten(db: sqlite3.Connection, record: int, error: str) -> None:
+    """Make a stub of a record: its body goes, its identity stays."""
+    (size,) = db.execute("select length(head) + length(rest) from records where id = ?", (record,)).fetchone()
+    db.execute("update records set head = x'', rest = x'', error = ? where id = ?", (error, record))
+    db.execute("update usage set bytes = bytes - ?", (size,))
 
 
 def acknowledge(db: sqlite3.Connection, ids: Iterable[int]) -> None:

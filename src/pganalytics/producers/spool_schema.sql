@@ -1,4 +1,4 @@
--- The spool, format 1. One connection of one process has it, exclusively.
+-- The spool, format 2. One connection of one process has it, exclusively.
 create table meta (spool_id text not null) strict;
 
 -- One start of a collector in an agent. `emitted_*`: highest seq given. `ended`: no record will be added. `listed`: in how many
@@ -16,6 +16,7 @@ create table epochs (
 
 -- What Kafka has not acknowledged. Ids are never used twice: the sender knows what is under way by them.
 -- `head` is the body's beginning with the identity, `rest` the zstd-compressed remainder, `facts` a heartbeat's own headers.
+-- `error`: why Kafka refused the body for good; the record is a stub then, and its body is gone.
 create table records (
     id integer primary key autoincrement,
     collector text not null,
@@ -30,6 +31,7 @@ create table records (
     head blob not null,
     rest blob not null,
     facts text,
+    error text,
     unique (collector, epoch, lane, seq)
 ) strict;
 create index records_by_lane on records (lane, id);

@@ -22,6 +22,8 @@ OURS = frozenset(
 """Client options that correctness depends on: [kafka.options] may not set them. It may replace all others that we set."""
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
 """While a broker is away a client reports these in turn, every other second: one trouble, told once."""
+REFUSED_FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD})
+"""What no repetition mends, when it is said of a record that was alone. Missing rights are not among it: they can be granted."""
 QUIET_S = 60.0
 """A client never says that it is well again; after so long without an error the next one is news."""
 

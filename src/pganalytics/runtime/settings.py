@@ -87,7 +87,10 @@ class Collect(Section):
     retry_max_s: float = Field(60, ge=1, le=3600, description="Longest back-off of a target that fails.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
     spool_limit_bytes: int = Field(
-        1 << 30, ge=1 << 20, le=1 << 44, description="Size of the spool above which readings are held back."
+        1 << 30, ge=1 << 20, le=1 << 44, description="Size of the spool above which nothing but heartbeats is spooled."
+    )
+    spool_soft_limit: float = Field(
+        0.8, ge=0.1, le=1, description="Share of it above which readings are held back; the rest is kept for critical metrics."
     )
 
 

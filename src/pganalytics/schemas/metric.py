@@ -116,6 +116,11 @@ class MetricSchema:
         return tuple(field for field in self.fields if not field.is_array)
 
     @cached_property
+    def counts(self) -> bool:
+        """Whether anything in it is a counter: then what is not read now is in the next delta."""
+        return any(field.role is FieldRole.COUNTER for field in self.fields)
+
+    @cached_property
     def avro(self) -> dict[str, Any]:
         """The schema as an Avro library wants it."""
         schema: dict[str, Any] = json.loads(self.text)

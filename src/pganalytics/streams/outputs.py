@@ -15,7 +15,7 @@ from functools import partial
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pganalytics.runtime.backoff import Backoff
-from pganalytics.runtime.kafka import producer_config
+from pganalytics.runtime.kafka import REFUSED_FOR_GOOD, producer_config
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES
@@ -30,7 +30,6 @@ POLL_S = 0.1
 BY_KEY = -1
 OUR_HEADERS_BYTES = 64 * 1024
 """A record that just fitted into the collected topic must not fail here because of the headers that we add."""
-FOR_GOOD = frozenset({KafkaError.MSG_SIZE_TOO_LARGE, KafkaError.RECORD_LIST_TOO_LARGE, KafkaError.INVALID_RECORD})
 
 Failure = tuple[Outgoing, KafkaError]
 
@@ -96,7 +95,7 @@ class Outputs:
     def _is_for_good(self, record: Outgoing, error: KafkaError) -> bool:
         if error.fatal():
             raise CannotSend(f"kafka client: {error.str()}")
-        if error.code() in FOR_GOOD:
+        if error.code() in REFUSED_FOR_GOOD:
             return True
         if self._news.is_news("refused", f"{record.topic} {error.name()}"):
             facts = {"topic": record.topic, "error": error.name(), "reason": error.str()}

@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from pganalytics.producers import sender as module
+from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.runtime.errors import Crash
@@ -159,39 +160,109 @@ def test_a_failed_record_is_sent_again_as_it_was_after_a_pause_and_told_once(
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
-def test_a_record_that_kafka_refuses_for_good_holds_up_no_other(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+TOO_LARGE = KafkaError.MSG_SIZE_TOO_LARGE
+
+
+def sent(bench: Bench) -> list[tuple[int, bool]]:
+    """(seq, whether it has a body) of what is on its way."""
+    return [(Headers.decode(message["headers"]).identity.seq, message["value"] is not None) for _, message in bench.broker.queue]
+
+
+def test_a_record_that_is_refused_for_good_goes_as_a_stub_and_its_neighbours_as_they_were(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The broker refuses a batch of three for the second; each is tried alone, while what is critical passes."""
+    counted: list[tuple[str, str]] = []
+    bench.sender.count = lambda collector, what: counted.append((collector, what))
+    beat(bench.spool)
+    bench.release()
+    bench.broker.answer()
+    bench.turn()
+    bench.spool.append_many([snapshot(at) for at in range(3)])
+    bench.release()
+    bench.turn()
+    assert sent(bench) == [(1, True), (2, True), (3, True)]
+    bench.broker.answer(TOO_LARGE)
+    bench.turn()
+    arrived = []
+    for _ in range(12):
+        bench.turn()
+        way = sent(bench)
+        assert len(way) <= 1 or all(seq == 4 or not has_body for seq, has_body in way), "a suspect is alone"
+        bench.broker.answer(TOO_LARGE if way == [(2, True)] else None)
+        arrived += way
+        if len(arrived) == 2:
+            bench.spool.append(snapshot())
+            beat(bench.spool)
+            bench.turn()
+            assert TOPICS.collected(Lane.CRITICAL) in bench.broker.topics()
+            bench.broker.answer(topic=TOPICS.collected(Lane.CRITICAL))
+    assert arrived == [(1, True), (2, True), (3, True), (2, False), (4, True)]
+    assert bench.spool.usage == (0, 0)
+    assert counted == [("a", "stubs.MSG_SIZE_TOO_LARGE")]
+    (told,) = caplog.records
+    assert (told.collector, told.metric, told.seq) == ("a", "database", 2)  # type: ignore[attr-defined]
+
+
+def test_a_suspect_that_times_out_is_no_stub(bench: Bench) -> None:
     bench.spool.append(snapshot())
     bench.release()
     bench.turn()
-    bench.broker.answer(KafkaError.MSG_SIZE_TOO_LARGE)
-    bench.turn()
-    bench.spool.append(snapshot())
-    for _ in range(100):
-        bench.now += 1
+    for code in (TOO_LARGE, KafkaError._MSG_TIMED_OUT, TOO_LARGE, KafkaError.TOPIC_AUTHORIZATION_FAILED):
+        assert sent(bench) == [(1, True)]
+        bench.broker.answer(code)
         bench.turn()
-        for topic, message in list(bench.broker.queue):
-            size_wrong = Headers.decode(message["headers"]).identity.seq == 1
-            bench.broker.queue.remove((topic, message))
-            code = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE) if size_wrong else None
-            bench.broker.answers.append((message["on_delivery"], code))
-    assert [one.headers.identity.seq for one in bench.spool.unsent(Lane.NORMAL, limit=9, exclude=(), schemas=[DATABASE.id])] == [
-        1
-    ]
-    assert len(caplog.records) == 1
+        bench.now += 100
+        bench.turn()
+    assert sent(bench) == [(1, True)]
 
 
-def test_a_message_that_the_client_itself_refuses_waits_too(bench: Bench) -> None:
+def test_a_stub_that_is_refused_too_waits(bench: Bench) -> None:
+    bench.spool.append(snapshot())
+    bench.release()
+    for _ in range(20):
+        bench.turn()
+        bench.broker.answer(TOO_LARGE)
+        bench.now += 100
+    assert bench.spool.usage[0] == 1
+    bench.turn()
+    assert sent(bench) == [(1, False)]
+
+
+def test_a_message_that_the_client_itself_refuses_goes_as_a_stub_at_once(bench: Bench) -> None:
+    """It was judged by itself, and was never in a batch."""
     bench.spool.append(snapshot())
     bench.release()
     bench.broker.queue.clear()
-    bench.broker.refused[TOPICS.collected(Lane.NORMAL)] = KafkaError.MSG_SIZE_TOO_LARGE
+    bench.broker.refused[TOPICS.collected(Lane.NORMAL)] = TOO_LARGE
     bench.spool.append(snapshot())
     bench.turn()
-    assert bench.spool.usage[0] == 2
     bench.broker.refused.clear()
-    bench.now += 100
     bench.turn()
-    assert 2 in bench.broker.seqs()
+    assert (2, False) in sent(bench)
+
+
+def test_a_full_disk_delays_a_stub(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be noted is not sent, neither as it was nor shortened."""
+    bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    bench.broker.answer(TOO_LARGE)
+    bench.turn()
+    bench.turn()
+
+    def refuse(record: int, error: str) -> None:
+        raise Refused("disk")
+
+    with monkeypatch.context() as full:
+        full.setattr(bench.spool, "shorten", refuse)
+        bench.broker.answer(TOO_LARGE)
+        for _ in range(3):
+            bench.turn()
+            assert sent(bench) == []
+    bench.turn()
+    bench.turn()
+    assert sent(bench) == [(1, False)]
 
 
 def test_a_full_queue_is_no_failure(bench: Bench) -> None:

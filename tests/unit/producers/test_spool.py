@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -92,6 +93,7 @@ def test_seqs_count_from_one_in_each_stream(spool: Spool) -> None:
 def test_a_body_is_whole_and_its_headers_agree(spool: Spool) -> None:
     spool.append(snapshot(at=77))
     (one,) = unsent(spool)
+    assert one.body is not None
     decoded = RecordCodec(DATABASE).decode(one.body)
     assert (decoded["collector"], decoded["epoch"], decoded["lane"], decoded["seq"]) == ("a", 100, "normal", 1)
     assert decoded["collected_at"] == one.headers.collected_at_us == 77
@@ -126,21 +128,63 @@ def test_records_are_offered_oldest_first_without_those_under_way_or_without_a_r
     assert spool.schemas() == {DATABASE.id: DATABASE.text}
 
 
-def test_usage_follows_and_a_full_spool_refuses_all_but_heartbeats(folder: Path) -> None:
-    spool = Spool.open(folder, limit_bytes=2000)
+def fill(spool: Spool, schema: MetricSchema) -> str:
+    """Append until that is refused, with a baseline that moves; the reason."""
+    while True:
+        try:
+            spool.append(Snapshot(record(schema=schema), Movement("a", schema.name, "", False, b"moved")))
+        except Refused as refused:
+            return str(refused)
+
+
+def test_above_the_soft_limit_only_critical_records_pass_and_at_the_end_only_heartbeats(folder: Path) -> None:
+    spool = Spool.open(folder, limit_bytes=4000, soft_limit=0.5)
     spool.start_epoch("a", 100)
-    while not spool.is_full:
-        spool.append(snapshot(body=b"moved"))
-    with pytest.raises(Refused, match="spool_full"):
-        spool.append(snapshot(body=b"not moved"))
-    records, size = spool.usage
-    assert 2000 <= size < 2500
-    assert len(spool.baseline("a", "database")) == records
-    assert beat(spool)[0] == Identity("a", 100, Lane.CRITICAL, 1)
+    critical = replace(HEARTBEAT, name="blocking")
+    assert (spool.fill, spool.refusal(Lane.NORMAL)) == (0, None)
+    assert fill(spool, DATABASE) == spool.refusal(Lane.NORMAL) == "spool_soft_limit"
+    assert 2000 <= spool.usage[1] < 2600
+    assert spool.fill == spool.usage[1] / 2000
+    assert spool.refusal(Lane.CRITICAL) is None
+    moved = spool.usage[0]
+    assert fill(spool, critical) == spool.refusal(Lane.CRITICAL) == "spool_full"
+    assert 4000 <= spool.usage[1] < 4600
+    assert (len(spool.baseline("a", "database")), len(spool.baseline("a", "blocking"))) == (moved, spool.usage[0] - moved)
+    assert beat(spool)[0] is not None
     send_all(spool)
     assert spool.usage == (0, 0)
-    assert spool.append(snapshot()) == Identity("a", 100, Lane.NORMAL, records + 1)
+    assert spool.append(snapshot()) == Identity("a", 100, Lane.NORMAL, moved + 1)
     spool.close()
+
+
+def test_a_stub_keeps_its_identity_through_a_restart_and_has_no_body(folder: Path) -> None:
+    spool = Spool.open(folder)
+    spool.start_epoch("a", 100)
+    made = spool.append_many([snapshot(5), snapshot(6)])
+    first, second = unsent(spool)
+    spool.shorten(first.id, "MSG_SIZE_TOO_LARGE")
+    spool.close()
+    spool = Spool.open(folder)
+    stub, whole = unsent(spool)
+    assert (stub.id, stub.body, stub.headers) == (first.id, None, replace(first.headers, error="MSG_SIZE_TOO_LARGE"))
+    assert whole == second
+    assert send_all(spool) == made
+    assert spool.usage == (0, 0)
+    spool.close()
+
+
+def test_a_spool_of_the_format_before_goes_on(folder: Path) -> None:
+    spool = Spool.open(folder)
+    spool.start_epoch("a", 100)
+    spool.append(snapshot(5))
+    before = unsent(spool)
+    spool.close()
+    with closing(sqlite3.connect(folder / FILE)) as file:
+        file.executescript("alter table records drop column error; pragma user_version = 1")
+    for _ in range(2):
+        spool = Spool.open(folder)
+        assert unsent(spool) == before
+        spool.close()
 
 
 def test_a_baseline_moves_only_with_its_record(spool: Spool) -> None:
@@ -269,10 +313,10 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 def test_files_that_are_no_spool_or_a_later_one_are_refused_by_name(folder: Path) -> None:
     Spool.open(folder).close()
     with closing(sqlite3.connect(folder / FILE)) as db:
-        db.execute("pragma user_version = 2")
+        db.execute("pragma user_version = 99")
         with pytest.raises(Unreachable, match="another program has it open"):
             Spool.open(folder)
-    with pytest.raises(Unreachable, match=rf"{FILE}: its format is 2"):
+    with pytest.raises(Unreachable, match=rf"{FILE}: its format is 99"):
         Spool.open(folder)
     (folder / FILE).write_bytes(b"this is no database at all" * 100)
     with pytest.raises(Unreachable, match=rf"{FILE}: damaged"):
