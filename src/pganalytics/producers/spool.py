@@ -63,7 +63,7 @@ class Spool:
     def open(cls, folder: Path, *, limit_bytes: int = 1 << 30, soft_limit: float = 0.8, spawn: Spawn = daemon_thread) -> Self:
         """Open or make the spool in `folder`; `soft_limit` is a share of `limit_bytes`.
 
-        SettingsError when another agent has it, Unreachable when it is damaged.
+        SettingsError when another agent has it, Unreachable when it cannot be used; a damaged one is set aside.
         """
         with contextlib.ExitStack() as half_open:
             lock = half_open.enter_context(lock_folder(folder))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -318,9 +318,6 @@ def test_files_that_are_no_spool_or_a_later_one_are_refused_by_name(folder: Path
             Spool.open(folder)
     with pytest.raises(Unreachable, match=rf"{FILE}: its format is 99"):
         Spool.open(folder)
-    (folder / FILE).write_bytes(b"this is no database at all" * 100)
-    with pytest.raises(Unreachable, match=rf"{FILE}: damaged"):
-        Spool.open(folder)
     (folder / FILE).unlink()
     with closing(sqlite3.connect(folder / FILE)) as db:
         db.execute("create table foreigner (i int)")
@@ -328,16 +325,55 @@ def test_files_that_are_no_spool_or_a_later_one_are_refused_by_name(folder: Path
         Spool.open(folder)
 
 
-def test_a_damaged_page_is_noticed_at_the_start(folder: Path) -> None:
+def spool_of_500(folder: Path) -> None:
     spool = Spool.open(folder)
     spool.start_epoch("a", 100)
     spool.append_many([snapshot(at) for at in range(500)])
     spool.close()
-    damaged = bytearray((folder / FILE).read_bytes())
+
+
+def damage_a_page(file: Path) -> None:
+    damaged = bytearray(file.read_bytes())
     damaged[8192:16384] = bytes(range(256)) * 32
-    (folder / FILE).write_bytes(damaged)
-    with pytest.raises(Unreachable, match="damaged"):
-        Spool.open(folder)
+    file.write_bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [damage_a_page, lambda file: file.write_bytes(b"this is no database at all" * 100), lambda file: os.truncate(file, 20_000)],
+    ids=["page", "all", "cut"],
+)
+def test_a_damaged_file_is_set_aside_by_name_and_a_new_spool_begins(
+    damage: Callable[[Path], object], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    spool_of_500(folder)
+    damage(folder / FILE)
+    before = (folder / FILE).read_bytes()
+    spool = Spool.open(folder)
+    (aside,) = folder.glob(f"{FILE}.damaged-*")
+    assert aside.read_bytes() == before
+    (told,) = caplog.records
+    assert (told.levelname, told.moved_to) == ("ERROR", str(aside))  # type: ignore[attr-defined]
+    assert unsent(spool) == []
+    spool.start_epoch("a", 100)
+    assert spool.append(snapshot()) == Identity("a", 100, Lane.NORMAL, 1)
+    spool.close()
+    Spool.open(folder).close()
+    assert len(list(folder.glob(f"{FILE}.damaged-*"))) == 1
+
+
+def test_a_damaged_file_that_cannot_be_moved_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool_of_500(folder)
+    damage_a_page(folder / FILE)
+
+    def refuse(path: Path, target: Path) -> None:
+        raise OSError(30, "Read-only file system")
+
+    with monkeypatch.context() as frozen:
+        frozen.setattr(Path, "rename", refuse)
+        with pytest.raises(Unreachable, match=rf"{FILE}: damaged, and cannot be moved away: Read-only"):
+            Spool.open(folder)
+    assert list(folder.glob(f"{FILE}.damaged-*")) == []
 
 
 def test_the_spool_is_only_for_its_owner(spool: Spool, folder: Path) -> None:
