@@ -8,7 +8,7 @@ just after the commit, after which the next agent finds the files as they were.
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pganalytics.producers.answers import Answer, Questions
+from pganalytics.producers.answers import Answer, Questions, Table
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.records import Snapshot
@@ -96,10 +96,10 @@ class Server:
         if self.torn:
             self.clock_us += SECOND_US
             self.reset()
-        return Answer(self.clock_us, self.clock_us, CONTEXT, before, self._context(), ROWS, rows)
+        return Answer(self.clock_us, self.clock_us, before, {"rows": Table(ROWS, rows)}, self._context())
 
-    def _context(self) -> tuple[Any, ...]:
-        return (self.clock_us, "7", BEGIN_US, self.lineage_us, self.crash_us, self.lineage_us, 0)
+    def _context(self) -> Table:
+        return Table(CONTEXT, [(self.clock_us, "7", BEGIN_US, self.lineage_us, self.crash_us, self.lineage_us, 0)])
 
 
 class TroubledSpool(Spool):
@@ -107,16 +107,16 @@ class TroubledSpool(Spool):
 
     trouble = ""
 
-    def append(self, snapshot: Snapshot) -> Identity | None:
+    def append_many(self, snapshots: Sequence[Snapshot]) -> list[Identity | None]:
         trouble, self.trouble = self.trouble, ""
         if trouble == "refused":
             raise Refused("disk")
         if trouble == "dies-before":
             raise Died
-        identity = super().append(snapshot)
+        identities = super().append_many(snapshots)
         if trouble == "dies-after":
             raise Died
-        return identity
+        return identities
 
 
 @dataclass
@@ -148,7 +148,7 @@ class World:
         """One job."""
         self.server.torn = trouble == "torn"
         self.spool.trouble = trouble
-        job = Job(JobKey(WHO, SCHEMA.name), Target(user="nobody"), SCHEMA, 60.0, 1.0, self.limit)
+        job = Job(JobKey(WHO, SCHEMA.name), Target(user="nobody"), SCHEMA, 60.0, 1.0, self.limit, {})
         try:
             outcome = self.runner.run(job)
         except Died:
@@ -246,19 +246,19 @@ def test_what_is_stored_adds_up_to_what_moved(history: list[tuple[Any, ...]], li
 class BaselineMovesAlone(TroubledSpool):
     """What is refused is the record only."""
 
-    def append(self, snapshot: Snapshot) -> Identity | None:
+    def append_many(self, snapshots: Sequence[Snapshot]) -> list[Identity | None]:
         if self.trouble == "refused":
-            Spool.append(self, Snapshot(None, snapshot.movement))
-        return super().append(snapshot)
+            Spool.append_many(self, [Snapshot(None, one.movement) for one in snapshots])
+        return super().append_many(snapshots)
 
 
 class RecordGoesAlone(TroubledSpool):
     """The baseline is to follow later, and does not when the agent dies."""
 
-    def append(self, snapshot: Snapshot) -> Identity | None:
+    def append_many(self, snapshots: Sequence[Snapshot]) -> list[Identity | None]:
         if self.trouble == "dies-after":
-            snapshot = Snapshot(snapshot.record, None)
-        return super().append(snapshot)
+            snapshots = [Snapshot(one.record, None) for one in snapshots]
+        return super().append_many(snapshots)
 
 
 @pytest.mark.parametrize(

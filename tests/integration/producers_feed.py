@@ -21,10 +21,10 @@ from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.diff import Baseline, Difference, compare, first_baseline
+from pganalytics.producers.emission import reading_of
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.reading import Reading, layout_of
 from pganalytics.producers.results import Failed, Unavailable
-from pganalytics.producers.runner import reading_of
 from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.schemas.codec import RecordCodec, fill
 from pganalytics.schemas.headers import Headers

@@ -171,11 +171,11 @@ def test_a_reset_in_the_middle_of_a_reading_is_not_guessed_at(
     def torn(job: Job) -> Answer | Unavailable | Failed:
         answer = ask(job)
         assert isinstance(answer, Answer)
-        assert answer.context_after is not None
-        at = answer.context_names.index("lineage")
-        after = list(answer.context_after)
+        assert answer.after is not None
+        at = answer.after.names.index("lineage")
+        after = list(answer.after.rows[0])
         after[at] += 1
-        return replace(answer, context_after=tuple(after))
+        return replace(answer, after=replace(answer.after, rows=[tuple(after)]))
 
     monkeypatch.setattr(agent.questions, "ask", torn)
     outcome = agent.run()

@@ -22,6 +22,7 @@ from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.runner import Runner
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
@@ -150,7 +151,7 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     catalogue = load_catalogue({job.key.metric for job in jobs})
-    runner = Runner(Questions(pools, catalogue), spool, epochs, states)
+    runner = Runner(Questions(pools, catalogue), spool, epochs, states, Redaction(collect.redact))
     heartbeat = next(job for job in jobs if job.key.metric == HEARTBEAT)
     return Agent(
         settings=settings,

@@ -1,6 +1,7 @@
 """Asking a target: a lease, the variant that fits, one pipelined round trip, and a plain answer."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,17 +22,23 @@ Rows = list[tuple[Any, ...]]
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """What one statement gave: names of the columns, and the rows."""
+
+    names: list[str]
+    rows: Rows
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """What the server said. Times in microseconds of the agent's clock. `context_before` and `context_after` frame the rows:
-    when they tell of different statistics, the reading is torn."""
+    """What the server said. Times in microseconds of the agent's clock. `before` and `after` are what the context gave around the
+    groups: when they tell of different statistics, the reading is torn."""
 
     asked_us: int
     answered_us: int
-    context_names: list[str]
-    context_before: tuple[Any, ...] | None
-    context_after: tuple[Any, ...] | None
-    names: list[str]
-    rows: Rows
+    before: Table | None
+    groups: Mapping[str, Table]
+    after: Table | None
 
 
 class Questions:
@@ -68,7 +75,7 @@ class Questions:
             session.rollback()
             return variant
         try:
-            return _query(session, variant, job.timeout_s)
+            return _query(session, variant, job)
         except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
             session.facts = None  # the extension was changed under us: look again next time
             raise
@@ -102,27 +109,24 @@ class Questions:
         return failures.of_connecting(cause, kind)
 
 
-def _query(session: Session, variant: Variant, timeout_s: float) -> Answer:
+def _query(session: Session, variant: Variant, job: Job) -> Answer:
     if session.facts is None:
         raise AssertionError("a variant was chosen by facts")
-    context, rows = variant.statements(session.facts)
-    before, asked, after = (session.cursor(binary=True) for _ in range(3))
+    context, groups = variant.statements(session.facts, job.parameters)
+    frame = [] if context is None else [context]
+    cursors = [session.cursor(binary=True) for _ in (*frame, *groups, *frame)]
     asked_us = time.time_ns() // 1000
     with session.pipeline():
-        limit_transaction(session, timeout_s)
-        if context is not None:
-            before.execute(context)
-        asked.execute(rows)
-        if context is not None:
-            after.execute(context)
+        limit_transaction(session, job.timeout_s)
+        for cursor, text in zip(cursors, (*frame, *groups.values(), *frame), strict=True):
+            cursor.execute(text)
         session.execute("commit")
     answered_us = time.time_ns() // 1000
+    tables = [Table([column.name for column in cursor.description or ()], cursor.fetchall()) for cursor in cursors]
     return Answer(
         asked_us=asked_us,
         answered_us=answered_us,
-        context_names=[column.name for column in before.description or ()],
-        context_before=before.fetchone() if context is not None else None,
-        context_after=after.fetchone() if context is not None else None,
-        names=[column.name for column in asked.description or ()],
-        rows=asked.fetchall(),
+        before=tables[0] if frame else None,
+        groups=dict(zip(groups, tables[len(frame) :], strict=False)),
+        after=tables[-1] if frame else None,
     )

@@ -1,7 +1,10 @@
 """The queries: `queries/<metric>/<variant>.sql`, each of which runs in psql unchanged.
 
-Comment lines `-- name: value` at the top say what a query costs and needs; `-- context` and `-- rows` begin its two statements
-(the first is optional and gives one row about the server). A variant fits when the server, and the extension where one is
+Comment lines `-- name: value` at the top say what a query costs and needs. `-- context` begins a statement that gives one row
+about the server (optional), `-- rows` the one that gives the rows, `-- group NAME` one for each further group of the schema.
+`:name` stands for a parameter of the metric (psql takes the file's own `\\set`), `:"schema"` for the schema of the extension.
+
+A variant fits when the server, and the extension where one is
 named, are at least of its versions; the greatest that fits is taken. The extension's version decides, not the server's: an
 old extension can live on a new server.
 """
@@ -19,7 +22,9 @@ from pganalytics.runtime.errors import Crash
 
 Version = tuple[int, ...]
 _LINE = re.compile(r"-- (scope|interval|timeout|privilege|server|extension): (.+)")
+_SECTION = re.compile(r"-- (context|rows|group ([a-z][a-z0-9_]*))")
 _SCHEMA_VARIABLE = ':"schema"'
+_PARAMETER = re.compile(r"(?<![:\w]):([a-z][a-z0-9_]*)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +54,7 @@ class ServerFacts:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One .sql file. `context` and `rows` are statements; `extension` is (name, least version)."""
+    """One .sql file: the statement of the context, and one by group of the schema. `extension` is (name, least version)."""
 
     metric: str
     name: str
@@ -60,18 +65,20 @@ class Variant:
     server: Version
     extension: tuple[str, Version] | None
     context: str | None
-    rows: str
+    groups: Mapping[str, str]
 
-    def statements(self, facts: ServerFacts) -> tuple[str | None, str]:
-        """Context and rows as they are sent: marked as ours, and the extension's schema put in."""
-        mark = f"/* pganalytics:{self.metric} */ "
-        texts = (mark + text if text is not None else None for text in (self.context, self.rows))
-        if self.extension is None:
-            context, rows = texts
-        else:
+    def statements(self, facts: ServerFacts, parameters: Mapping[str, int]) -> tuple[str | None, dict[str, str]]:
+        """Context and groups as they are sent: marked as ours, parameters and the extension's schema put in."""
+        schema = ""
+        if self.extension is not None:
             schema = sql.Identifier(facts.installed[self.extension[0]].schema).as_string(None)
-            context, rows = (text and text.replace(_SCHEMA_VARIABLE, schema) for text in texts)
-        return context, rows or ""
+
+        def ready(text: str) -> str:
+            filled = _PARAMETER.sub(lambda match: str(parameters[match[1]]), text)
+            return f"/* pganalytics:{self.metric} */ {filled.replace(_SCHEMA_VARIABLE, schema)}"
+
+        context = None if self.context is None else ready(self.context)
+        return context, {group: ready(text) for group, text in self.groups.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +134,8 @@ def parse_variant(metric: str, name: str, text: str) -> Variant:
     sections: dict[str, list[str]] = {}
     section: list[str] | None = None
     for line in text.splitlines():
-        if line in ("-- context", "-- rows"):
-            section = sections.setdefault(line.removeprefix("-- "), [])
+        if begins := _SECTION.fullmatch(line):
+            section = sections.setdefault(begins[2] or begins[1], [])
         elif section is not None:
             section.append(line)
         elif match := _LINE.fullmatch(line):
@@ -146,8 +153,8 @@ def parse_variant(metric: str, name: str, text: str) -> Variant:
         privilege=head["privilege"],
         server=version_of(head["server"]),
         extension=(extension[0], version_of(extension[1])) if extension else None,
-        context=statements.get("context"),
-        rows=statements["rows"],
+        context=statements.pop("context", None),
+        groups=statements,
     )
 
 

@@ -18,7 +18,8 @@ DEFAULT_LIMIT = 1000
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One metric of one collector, with the settings that apply. `limit`: rows in detail, for a metric that ranks."""
+    """One metric of one collector, with the settings that apply. `limit`: rows in detail, for a metric that ranks;
+    `parameters`: numbers for its queries."""
 
     key: JobKey
     target: Target
@@ -26,6 +27,7 @@ class Job:
     interval_s: float
     timeout_s: float
     limit: int | None
+    parameters: Mapping[str, int]
 
     @property
     def critical(self) -> bool:
@@ -83,6 +85,9 @@ def _metric_problems(metrics: Mapping[str, MetricSettings], schemas: Mapping[str
             problems.append(f"metrics.{name}: no such metric; {hint}")
         elif chosen.limit is not None and schemas[name].rank_by is None:
             problems.append(f"metrics.{name}.limit: this metric does not rank its rows; remove it")
+        elif unknown := sorted(set(chosen.parameters) - set(schemas[name].parameters)):
+            known = ", ".join(sorted(schemas[name].parameters)) or "none"
+            problems += [f"metrics.{name}.parameters.{one}: this metric has no such parameter; known: {known}" for one in unknown]
         elif name == HEARTBEAT and not chosen.enabled:
             problems.append("metrics.heartbeat.enabled: the heartbeat cannot be switched off: what is lost is told by it")
     return problems
@@ -96,4 +101,5 @@ def _job(key: JobKey, target: Target, schema: MetricSchema, chosen: MetricSettin
         interval_s=chosen.interval_s or schema.interval_s,
         timeout_s=chosen.timeout_s or schema.timeout_s,
         limit=(chosen.limit or DEFAULT_LIMIT) if schema.rank_by else None,
+        parameters={**schema.parameters, **chosen.parameters},
     )

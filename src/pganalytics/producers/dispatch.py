@@ -48,6 +48,7 @@ class Dispatch:
         self._finished: queue.Queue[_Finished] = queue.Queue()  # bounded by the number of workers
         self._waiting: dict[JobKey, Candidate] = {}
         self._news = OnChange()
+        self._unavailable: dict[JobKey, str] = {}
         self._threads: list[threading.Thread] = []
 
     def start(self, lifecycle: Lifecycle) -> None:
@@ -115,13 +116,20 @@ class Dispatch:
                 facts = {**which, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("metric cannot be read", extra=facts)
         elif isinstance(outcome, Unavailable):
-            if self._news.is_news(one, outcome.reason):
+            if self._is_first(key, outcome.reason):
                 logger.warning("metric is not available", extra={**which, "reason": outcome.reason, "cure": outcome.cure})
         elif isinstance(outcome, Collected):
-            if self._news.is_news(one, ""):
+            was_unavailable = self._unavailable.pop(key, None) is not None
+            if self._news.is_news(one, "") or was_unavailable:
                 logger.info("metric is read again", extra=which)
         elif self._news.is_news(one, outcome.why):
             logger.warning("readings are held back", extra={**which, "reason": outcome.why})
+
+    def _is_first(self, key: JobKey, reason: str) -> bool:
+        """Whether no metric of this target was unavailable for this reason: one cure is told once."""
+        told = {why for other, why in self._unavailable.items() if other.collector == key.collector}
+        self._unavailable[key] = reason
+        return reason not in told
 
     def _work(self, lifecycle: Lifecycle) -> None:
         while not lifecycle.stopping:

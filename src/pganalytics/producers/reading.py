@@ -21,6 +21,7 @@ BEGAN = ("stats_since", "stats_reset")
 Longs = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 Key = tuple[Any, ...]
+Columns = dict[str, Sequence[Any]]
 
 
 class ReadingError(ValueError):
@@ -133,6 +134,14 @@ def read_rows(layout: Layout, context: Context, names: Sequence[str], rows: Sequ
         began_us=_longs([_absent(began) if began is not None else [UNREADABLE] * count], count)[:, 0],
         others={field.name: _cells(field, columns, count) for field in layout.others},
     )
+
+
+def read_columns(metric: str, fields: Sequence[Field], names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
+    """Rows of a group without counters as columns, in the order of the schema."""
+    if unknown := set(names) - {field.name for field in fields}:
+        raise ReadingError(f"metric {metric}: no field {', '.join(sorted(unknown))}")
+    columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
+    return {field.name: _cells(field, columns, len(rows)) for field in fields}
 
 
 def _cells(field: Field, columns: Mapping[str, Sequence[Any]], count: int) -> Sequence[Any]:

@@ -1,26 +1,40 @@
 """What a worker does with a job: ask, compare, encode, commit. One job of a (collector, metric) runs at a time."""
 
 import logging
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pganalytics.producers.answers import Answer, Questions
-from pganalytics.producers.baselines import BaselineDamaged, Kept, Movement, advance, restore
+from pganalytics.producers.baselines import BaselineDamaged, Kept, Movement, restore
 from pganalytics.producers.collectors import Job
-from pganalytics.producers.diff import compare
+from pganalytics.producers.emission import (
+    ROWS,
+    SENT_AT,
+    Emission,
+    emit_counters,
+    emit_gauges,
+    emit_new,
+    fresh_keys,
+    reading_of,
+)
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.failures import failed
 from pganalytics.producers.group_commit import Refused, SpoolClosed
-from pganalytics.producers.reading import Layout, Reading, ReadingError, layout_of, read_context, read_rows
+from pganalytics.producers.parts import Part, encode_parts
+from pganalytics.producers.reading import Layout, ReadingError, layout_of
 from pganalytics.producers.records import Record, Snapshot
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Collected, Failed, HeldBack, Outcome
 from pganalytics.producers.schedule import JobKey
-from pganalytics.producers.snapshot import COVERAGE_WANTED, snapshot_values
+from pganalytics.producers.snapshot import COVERAGE_WANTED
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
 from pganalytics.runtime.logs import OnChange
 from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.errors import BodyError
 from pganalytics.schemas.headers import HEARTBEAT
+from pganalytics.schemas.metric import Send
 
 logger = logging.getLogger(__name__)
 ALL_CLEAR = 0.5
@@ -30,12 +44,21 @@ ALL_CLEAR = 0.5
 class Runner:
     """Runs jobs. `epochs` and `states` have an entry for every collector."""
 
-    def __init__(self, questions: Questions, spool: Spool, epochs: Mapping[str, int], states: Mapping[str, TargetState]) -> None:
+    def __init__(
+        self,
+        questions: Questions,
+        spool: Spool,
+        epochs: Mapping[str, int],
+        states: Mapping[str, TargetState],
+        redaction: Redaction = Redaction.LITERALS,
+    ) -> None:
         self._questions = questions
         self._spool = spool
         self._epochs = epochs
         self._states = states
+        self._redaction = redaction
         self._kept: dict[JobKey, Kept | None] = {}
+        self._had_rows: set[JobKey] = set()
         self._codecs: dict[str, tuple[Layout, RecordCodec]] = {}
         self._news = OnChange()
 
@@ -52,6 +75,8 @@ class Runner:
         return outcome
 
     def _read(self, job: Job, state: TargetState) -> Outcome:
+        if self._nothing_new(job):
+            return Collected(0)
         answer = self._questions.ask(job)
         if not isinstance(answer, Answer):
             return answer
@@ -68,38 +93,67 @@ class Runner:
 
     def _emit(self, job: Job, answer: Answer) -> Outcome:
         layout, codec = self._tools(job)
-        reading = reading_of(layout, answer)
-        if reading is None:
-            return failed("reset_while_reading", "the statistics were reset during the reading", of_target=False)
-        kept = self._baseline(job, layout)
-        before = kept.baseline if kept is not None else None
-        difference, after = compare(before, reading)
-        record = None
-        if difference is not None and before is not None:
-            values = snapshot_values(layout, before, reading, difference, limit=job.limit)
-            record = Record(
-                collector=job.key.collector,
-                epoch=self._epochs[job.key.collector],
-                schema=job.schema,
-                rest=codec.encode_rest(values),
-                rows=job.schema.row_count(values),
-                collected_at_us=reading.context.collected_at_us,
-            )
-            self._watch_coverage(job, values.get("coverage_time"))
-        full, body, after_commit = advance(kept if difference is not None else None, after, layout.counters)
-        self._spool.append(Snapshot(record, Movement(job.key.collector, job.key.metric, "", full, body)))
-        self._kept[job.key] = after_commit
-        return Collected(record.rows if record is not None else 0)
+        if job.schema.counts:
+            reading = reading_of(layout, answer)
+            if reading is None:
+                return failed("reset_while_reading", "the statistics were reset during the reading", of_target=False)
+            emission = emit_counters(layout, self._baseline(job, layout.counters), reading, job.limit)
+        elif job.schema.send is Send.NEW:
+            emission = emit_new(layout, self._baseline(job, SENT_AT), answer, self._redaction)
+        else:
+            had_rows = job.key in self._had_rows
+            emission = emit_gauges(job.schema, answer, had_rows=had_rows, redaction=self._redaction)
+        rows = self._commit(job, codec, emission)
+        if emission.after is not None:
+            self._kept[job.key] = emission.after
+        (self._had_rows.add if rows else self._had_rows.discard)(job.key)
+        if emission.values is not None:
+            self._watch_coverage(job, emission.values.get("coverage_time"))
+        return Collected(rows)
+
+    def _commit(self, job: Job, codec: RecordCodec, emission: Emission) -> int:
+        """All parts and the movement of the baseline, or nothing; the number of rows."""
+        values = emission.values or {}
+        parts = encode_parts(codec, values) if values else []
+        movement = Movement(job.key.collector, job.key.metric, "", *emission.entry) if emission.entry is not None else None
+        records = [self._record(job, values, part) for part in parts]
+        if records or movement is not None:
+            last = Snapshot(records[-1] if records else None, movement)
+            self._spool.append_many([*(Snapshot(record, None) for record in records[:-1]), last])
+        return sum(part.rows for part in parts)
+
+    def _record(self, job: Job, values: Mapping[str, Any], part: Part) -> Record:
+        return Record(
+            collector=job.key.collector,
+            epoch=self._epochs[job.key.collector],
+            schema=job.schema,
+            rest=part.rest,
+            rows=part.rows,
+            collected_at_us=values["collected_at"],
+        )
+
+    def _nothing_new(self, job: Job) -> bool:
+        """Whether each key of a dictionary is known, going by the last reading of the metric that has them all."""
+        if job.schema.keys_from is None:
+            return False
+        other = JobKey(job.key.collector, job.schema.keys_from)
+        seen, tools = self._kept.get(other), self._codecs.get(other.metric)
+        if seen is None or tools is None:
+            return False
+        names = [field.name for field in tools[0].keys]
+        places = [names.index(field.name) for field in self._tools(job)[0].keys]
+        fresh = fresh_keys(job.schema, self._baseline(job, SENT_AT), time.time_ns() // 1000)
+        return all(tuple(key[place] for place in places) in fresh for key in seen.baseline.index)
 
     def _tools(self, job: Job) -> tuple[Layout, RecordCodec]:
         if job.key.metric not in self._codecs:
             self._codecs[job.key.metric] = layout_of(job.schema), RecordCodec(job.schema)
         return self._codecs[job.key.metric]
 
-    def _baseline(self, job: Job, layout: Layout) -> Kept | None:
+    def _baseline(self, job: Job, columns: Sequence[str]) -> Kept | None:
         if job.key not in self._kept:
             try:
-                self._kept[job.key] = restore(self._spool.baseline(job.key.collector, job.key.metric), layout.counters)
+                self._kept[job.key] = restore(self._spool.baseline(job.key.collector, job.key.metric), columns)
             except BaselineDamaged as error:
                 facts = {"collector": job.key.collector, "metric": job.key.metric, "reason": str(error)}
                 logger.warning("baseline lost, counting begins anew", extra=facts)
@@ -127,19 +181,9 @@ class Runner:
                 logger.info("rows in detail cover enough time again", extra=facts)
 
 
-def reading_of(layout: Layout, answer: Answer) -> Reading | None:
-    """None when the statistics were reset between the two contexts: nobody can say which side a row is of."""
-    if answer.context_before is None or answer.context_after is None:
-        raise ReadingError(f"metric {layout.schema.name}: its query gives no context")
-    before, after = (
-        read_context(layout.schema, answer.context_names, row, answer.asked_us)
-        for row in (answer.context_before, answer.context_after)
-    )
-    return read_rows(layout, before, answer.names, answer.rows) if before.same_statistics(after) else None
-
-
 def _note_pulse(answer: Answer, state: TargetState) -> Outcome:
-    values = dict(zip(answer.names, answer.rows[0], strict=True))
+    table = answer.groups[ROWS]
+    values = dict(zip(table.names, table.rows[0], strict=True))
     middle_us = (answer.asked_us + answer.answered_us) // 2
     values["clock_skew"] = values.pop("server_time") - middle_us
     state.answered(answer.answered_us, values)

@@ -75,6 +75,9 @@ class MetricSettings(Section):
     interval_s: float | None = Field(None, ge=0.5, le=604800, description="Seconds between readings.")
     timeout_s: float | None = Field(None, ge=0.1, le=3600, description="statement_timeout of its queries.")
     limit: int | None = Field(None, ge=100, le=10000, description="Rows in detail, for a metric that ranks its rows.")
+    parameters: dict[str, Annotated[int, Field(ge=0, le=10**12)]] = Field(
+        default_factory=dict, description="Numbers that its queries use, for example listed_age_s of activity."
+    )
 
 
 class Collect(Section):
@@ -86,6 +89,11 @@ class Collect(Section):
     connect_timeout_s: float = Field(5, ge=1, le=60, description="How long a connection attempt may take.")
     retry_max_s: float = Field(60, ge=1, le=3600, description="Longest back-off of a target that fails.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+    redact: Literal["none", "secrets", "literals", "all"] = Field(
+        "literals",
+        description="What is taken out of texts of SQL before they are spooled: nothing; literals of statements that may hold "
+        "secrets; all literals and comments; everything but the first word.",
+    )
     spool_limit_bytes: int = Field(
         1 << 30, ge=1 << 20, le=1 << 44, description="Size of the spool above which nothing but heartbeats is spooled."
     )

@@ -6,8 +6,9 @@ A metric's `.avsc` is the source of truth for its encoding, its table and its re
 - every other field is a long, double, string or boolean, or an array of one of these: no unions, no maps, no nesting;
 - arrays belong to a `group` (default `rows`) and are its columns. The group's first column is always full; any other is
   empty when all its values are zero, false or "";
-- `send` says whether a snapshot carries all rows (the default) or `changed` ones;
-- every field has a `role` and a `doc`; counters and gauges have a `unit`; `null` is the value that stands for SQL NULL.
+- `send` says which rows a snapshot carries, see `Send`;
+- every field has a `role` and a `doc`; counters and gauges have a `unit`; `null` is the value that stands for SQL NULL;
+  `redact` marks a text of SQL, which passes the agent's redaction.
 """
 
 import hashlib
@@ -53,10 +54,16 @@ class FieldRole(StrEnum):
 
 
 class Send(StrEnum):
-    """Which rows a snapshot carries: those of which a counter moved, or all."""
+    """Which rows a snapshot carries.
 
-    CHANGED = "changed"
+    `all` of them, as a rule; `changed`: those of which a counter moved; `any`: all, and no record is made when there are none and
+    there were none before; `new`: those whose key was not sent for `resend_s`, and no record when there are none (a dictionary).
+    """
+
     ALL = "all"
+    CHANGED = "changed"
+    ANY = "any"
+    NEW = "new"
 
 
 class Scope(StrEnum):
@@ -68,7 +75,10 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One column. `primitive` is the type of the value, or of the elements when `group` is not None."""
+    """One column. `primitive` is the type of the value, or of the elements when `group` is not None.
+
+    `redacted`: it is a text of SQL, from which the agent takes out what must not leave the server.
+    """
 
     name: str
     primitive: str
@@ -77,6 +87,7 @@ class Field:
     unit: str | None
     null: int | float | str | None
     doc: str
+    redacted: bool = False
 
     @property
     def is_array(self) -> bool:
@@ -86,7 +97,11 @@ class Field:
 
 @dataclass(frozen=True)
 class MetricSchema:
-    """One checked record schema. `text` is its canonical JSON, `id` the first 16 hex digits of the text's SHA-256."""
+    """One checked record schema. `text` is its canonical JSON, `id` the first 16 hex digits of the text's SHA-256.
+
+    `parameters`: whole numbers that its queries use, with their defaults; the settings may replace them.
+    `keys_from`: a metric whose last reading has all keys that this one can find; nothing is read while each of them is known.
+    """
 
     name: str
     lane: Lane
@@ -96,6 +111,9 @@ class MetricSchema:
     retention_days: int
     send: Send
     rank_by: str | None
+    resend_s: int | None
+    keys_from: str | None
+    parameters: Mapping[str, int]
     doc: str
     fields: tuple[Field, ...]
     text: str
@@ -163,6 +181,8 @@ def load_schema(text: str) -> MetricSchema:
     names = [field["name"] for field in fields]
     if len(set(names)) != len(names):
         raise SchemaError(f"metric {name}: two fields have one name")
+    send = _choice(name, {"send": "all", **schema}, "send", Send)
+    _check_send(name, send, own)
     canonical = canonical_text(schema)
     return MetricSchema(
         name=name,
@@ -171,8 +191,11 @@ def load_schema(text: str) -> MetricSchema:
         interval_s=_whole(name, schema, "interval_s", 1, 7 * 86400),
         timeout_s=_whole(name, schema, "timeout_s", 1, 3600),
         retention_days=_whole(name, schema, "retention_days", 1, 3650),
-        send=_choice(name, {"send": "all", **schema}, "send", Send),
+        send=send,
         rank_by=_rank_by(name, schema, names),
+        resend_s=_whole(name, schema, "resend_s", 3600, 90 * 86400) if send is Send.NEW else None,
+        keys_from=_keys_from(name, schema, send),
+        parameters=_parameters(name, schema),
         doc=_doc(name, schema),
         fields=own,
         text=canonical,
@@ -209,7 +232,41 @@ def _field(metric: str, field: Mapping[str, Any]) -> Field:
     unit = field.get("unit")
     if (role in (FieldRole.COUNTER, FieldRole.GAUGE) or unit is not None) and unit not in UNITS:
         raise SchemaError(f"{where}: `unit` must be one of {', '.join(sorted(UNITS))}")
-    return Field(name, primitive, group, role, unit, _null(where, primitive, field), _doc(where, field))
+    redacted = field.get("redact") == "sql"
+    if "redact" in field and not (redacted and primitive == "string" and role is FieldRole.LABEL):
+        raise SchemaError(f'{where}: `redact` must be "sql", and is for labels of type string')
+    return Field(name, primitive, group, role, unit, _null(where, primitive, field), _doc(where, field), redacted)
+
+
+def _check_send(metric: str, send: Send, fields: tuple[Field, ...]) -> None:
+    counts = any(field.role is FieldRole.COUNTER for field in fields)
+    in_rows = [field for field in fields if field.group == "rows"]
+    if send is Send.CHANGED and not counts:
+        raise SchemaError(f"metric {metric}: `send` is changed and no field is a counter")
+    if counts and any(field.redacted for field in fields):
+        raise SchemaError(f"metric {metric}: `redact` is for metrics without counters")
+    if send in (Send.ANY, Send.NEW) and (counts or not in_rows):
+        raise SchemaError(f"metric {metric}: `send` is {send}: it must have rows and no counter")
+    keys = [field for field in in_rows if field.role is FieldRole.KEY]
+    if send is Send.NEW and (not keys or any(field.null is not None for field in keys)):
+        raise SchemaError(f"metric {metric}: `send` is new: its rows must have a key, which is never NULL")
+
+
+def _parameters(metric: str, schema: Mapping[str, Any]) -> Mapping[str, int]:
+    parameters = schema.get("parameters", {})
+    well = isinstance(parameters, dict) and all(
+        _NAME.fullmatch(name) and type(value) is int and value >= 0 for name, value in parameters.items()
+    )
+    if not well:
+        raise SchemaError(f"metric {metric}: `parameters` must be whole numbers from 0 by names that match {_NAME.pattern}")
+    return dict(parameters)
+
+
+def _keys_from(metric: str, schema: Mapping[str, Any], send: Send) -> str | None:
+    other = schema.get("keys_from")
+    if other is not None and (send is not Send.NEW or not isinstance(other, str)):
+        raise SchemaError(f"metric {metric}: `keys_from` names a metric, and is for dictionaries (`send` new)")
+    return other
 
 
 def _null(where: str, primitive: str, field: Mapping[str, Any]) -> int | float | str | None:

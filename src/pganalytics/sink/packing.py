@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pganalytics.schemas.metric import COMMON, Field, FieldRole, MetricSchema
+from pganalytics.schemas.metric import COMMON, Field, FieldRole, MetricSchema, Send
 from pganalytics.sink.layout import TIMESTAMP
 
 HEADER = b"PGCOPY\n\xff\r\n\0" + struct.pack(">ii", 0, 0)
@@ -21,6 +21,9 @@ POSTGRES_EPOCH_US = 946_684_800_000_000
 """2000-01-01 in microseconds since 1970."""
 LEAST_TIME_US = -210_866_803_200_000_000
 """4714-11-24 BC, the first instant of timestamptz. Its last one lies beyond any 64-bit number of microseconds since 1970."""
+
+MOST_KEY_BYTES = 2_000
+"""Of all texts in the key of a dictionary together: an entry of an index holds 2,700."""
 
 _NULL = struct.pack(">i", -1)
 _LONG = struct.Struct(">iq")
@@ -48,6 +51,7 @@ class RowPacker:
         self._columns = tuple([(name, _scalar(_common(name, kind))) for name, kind in COMMON] + own)
         self._count = struct.pack(">h", len(self._columns))
         self.names = tuple(name for name, _ in self._columns)
+        self._keys = _texts_of_key(schema) if schema.send is Send.NEW else ()
 
     def pack(self, record: Mapping[str, Any]) -> bytes:
         """One row with all sizes; raises NotStorable."""
@@ -57,7 +61,15 @@ class RowPacker:
                 parts.append(pack(record[name]))
             except NotStorable as error:
                 raise NotStorable(f"field {name}: {error}") from error
+        for key in zip(*(record[name] for name in self._keys), strict=False):
+            if sum(len(text.encode()) for text in key) > MOST_KEY_BYTES:
+                raise NotStorable(f"fields {', '.join(self._keys)}: a key of more than {MOST_KEY_BYTES} bytes")
         return b"".join(parts)
+
+
+def _texts_of_key(schema: MetricSchema) -> tuple[str, ...]:
+    """The texts in the key of a dictionary, which has an index on it."""
+    return tuple(f.name for f in schema.groups["rows"] if f.role is FieldRole.KEY and f.primitive == "string")
 
 
 def _common(name: str, kind: str) -> Field:

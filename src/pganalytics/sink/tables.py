@@ -6,6 +6,7 @@ import psycopg
 
 from pganalytics.schemas.metric import MetricSchema, load_schema
 from pganalytics.sink.connection import StoreConnection
+from pganalytics.sink.dictionaries import create_latest
 from pganalytics.sink.layout import Conflict, Layout, add_columns, create_table, create_views, layout_of
 from pganalytics.sink.migrations import TABLES_LOCK, lock
 from pganalytics.sink.outages import Meaning, first_line, meaning
@@ -80,7 +81,7 @@ def _ensure(connection: StoreConnection, schema: MetricSchema) -> Conflict | Non
     after = before.extended(schema)
     if isinstance(after, Conflict):
         return after
-    _build(connection, before, after, exists=bool(accepted))
+    _build(connection, before, after, schema, exists=bool(accepted))
     connection.execute(
         "insert into pganalytics.schemas (id, metric, number, text) values ($1, $2, $3, $4)",
         [schema.id, schema.name, len(accepted) + 1, schema.text],
@@ -88,9 +89,9 @@ def _ensure(connection: StoreConnection, schema: MetricSchema) -> Conflict | Non
     return None
 
 
-def _build(connection: StoreConnection, before: Layout, after: Layout, *, exists: bool) -> None:
+def _build(connection: StoreConnection, before: Layout, after: Layout, schema: MetricSchema, *, exists: bool) -> None:
     lz4 = has_lz4(connection)
     added = after.fields[len(before.fields) :]
     steps = add_columns(after.metric, added, lz4=lz4) if exists else create_table(after, lz4=lz4)
-    for step in [*steps, *create_views(after)]:
+    for step in [*steps, *create_views(after), *create_latest(schema, lz4=lz4)]:
         connection.execute(step.encode())

@@ -17,6 +17,7 @@ from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.sink.catalogue import retention_days
 from pganalytics.sink.connection import StoreConnection
+from pganalytics.sink.dictionaries import forget_expired
 from pganalytics.sink.outages import as_sink_error, first_line
 from pganalytics.sink.partitions import drop_day, expired_days, make_days, read_days, wanted_days
 from pganalytics.sink.statements import statement
@@ -70,5 +71,6 @@ def look_after(connection: StoreConnection, *, today: int, ahead: int) -> None:
         make_days(connection, metric, wanted_days(today, ahead))
         for day in expired_days(read_days(connection, metric), today, retention_days(schemas[-1])):
             logger.info("retention", extra={"metric": metric, "day": day, "rows": drop_day(connection, metric, day)})
+            forget_expired(connection, schemas[-1], day + 1)
     for expire in ("events_expire", "dead_letters_expire"):
         connection.execute(statement(expire), [today - LIST_RETENTION_DAYS])

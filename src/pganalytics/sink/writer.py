@@ -14,6 +14,7 @@ from pganalytics.schemas.ranges import Ranges
 from pganalytics.sink.batch import Batch, Change, Plan, epochs, listings, plan, windows
 from pganalytics.sink.beats import EpochBeat
 from pganalytics.sink.connection import StoreConnection
+from pganalytics.sink.dictionaries import note_latest
 from pganalytics.sink.errors import Displaced, Refused
 from pganalytics.sink.intake import Known
 from pganalytics.sink.layout import quoted
@@ -42,6 +43,7 @@ class BatchWriter:
             stored = self._lock(batch)
             decided = plan(batch, stored)
             copy_rows(self._connection, decided.new, known)
+            note_latest(self._connection, decided.new, known)
             self._settle(batch, decided.changes)
         return decided
 

@@ -86,7 +86,8 @@ def test_the_extension_s_schema_is_quoted_into_the_query(catalogue: Catalogue) -
     where = facts(15, "1.10", schema='od"d')
     variant = catalogue.choose("statements", where)
     assert isinstance(variant, Variant)
-    context, rows = variant.statements(where)
+    context, groups = variant.statements(where, {})
+    rows = groups["rows"]
     assert rows.endswith('from "od""d".pg_stat_statements(false) s')
     assert context is not None
     assert '"od""d".pg_stat_statements_info()' in context

@@ -39,7 +39,7 @@ def test_a_collector_is_called_by_name_or_address(target: dict[str, Any], expect
 
 def test_policy_is_the_schema_s_unless_the_settings_say_otherwise() -> None:
     jobs = {job.key.metric: job for job in jobs_of(targets=[{"name": "a"}], metrics={"statements": {"interval_s": 5}})}
-    assert set(jobs) == {"heartbeat", "database", "statements"}
+    assert set(jobs) == set(builtin_schemas())
     assert (jobs["statements"].interval_s, jobs["statements"].timeout_s, jobs["statements"].limit) == (5, 20, DEFAULT_LIMIT)
     assert (jobs["database"].interval_s, jobs["database"].limit) == (60, None)
     assert [job.critical for job in jobs.values()] == [metric == "heartbeat" for metric in jobs]
@@ -47,7 +47,9 @@ def test_policy_is_the_schema_s_unless_the_settings_say_otherwise() -> None:
 
 def test_a_metric_can_be_switched_off_and_limited() -> None:
     jobs = jobs_of(targets=[{"name": "a"}], metrics={"database": {"enabled": False}, "statements": {"limit": 100}})
-    assert {job.key.metric: job.limit for job in jobs} == {"heartbeat": None, "statements": 100}
+    limits = {job.key.metric: job.limit for job in jobs}
+    assert set(limits) == set(builtin_schemas()) - {"database"}
+    assert (limits["heartbeat"], limits["statements"]) == (None, 100)
 
 
 def test_without_targets_there_is_nothing_to_do() -> None:

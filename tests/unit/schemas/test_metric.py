@@ -57,6 +57,13 @@ def broken(path: list[str | int], value: object) -> str:
         (["fields", OWN + 3, "unit"], ..., "`unit` must be one of"),
         (["fields", OWN + 3, "unit"], "furlongs", "`unit` must be one of"),
         (["fields", OWN + 3, "null"], 0, "`null` of a long"),
+        (["fields", OWN + 2, "redact"], "html", '`redact` must be "sql"'),
+        (["fields", OWN + 2, "redact"], "sql", "`redact` is for metrics without counters"),
+        (["send"], "new", "`send` is new: it must have rows and no counter"),
+        (["send"], "any", "`send` is any: it must have rows and no counter"),
+        (["keys_from"], "statements", "`keys_from` names a metric, and is for dictionaries"),
+        (["parameters"], {"age": -1}, "`parameters` must be whole numbers"),
+        (["parameters"], {"Age": 1}, "`parameters` must be whole numbers"),
     ],
 )
 def test_a_broken_rule_is_named(path: list[str | int], value: object, says: str) -> None:
@@ -81,10 +88,12 @@ def test_reformatting_keeps_the_id() -> None:
 
 
 def test_the_builtin_metrics() -> None:
-    """Issue 1 has three."""
+    """The lanes of the metrics that come with the package."""
     assert {name: schema.lane.value for name, schema in builtin_schemas().items()} == {
+        "activity": "normal",
         "database": "normal",
         "heartbeat": "critical",
+        "query_text": "bulk",
         "statements": "normal",
     }
 

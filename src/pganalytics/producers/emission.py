@@ -1,0 +1,145 @@
+"""From an answer to what a record says and what the spool remembers with it: one function per kind of metric. Pure.
+
+Metrics with counters are compared with the reading before (`diff`, `snapshot`); gauges are sent as they are; of a dictionary
+only what is new is sent.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pganalytics.producers.answers import Answer, Table
+from pganalytics.producers.baselines import Kept, advance
+from pganalytics.producers.diff import Baseline, compare
+from pganalytics.producers.reading import (
+    Columns,
+    Context,
+    Key,
+    Layout,
+    Reading,
+    ReadingError,
+    read_columns,
+    read_context,
+    read_rows,
+)
+from pganalytics.producers.redaction import Redaction, redact
+from pganalytics.producers.snapshot import snapshot_values
+from pganalytics.schemas.codec import elide, zero_of
+from pganalytics.schemas.metric import Field, MetricSchema, Send
+
+ROWS = "rows"
+SENT_AT = ("sent_at",)
+"""The one number that a dictionary keeps of each key: when it was sent last, in microseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """`values`: fields after the identity; None when there is nothing to say. `entry`: (whether it is full, bytes) for the log of
+    the baseline, and `after` the state once that is committed; None when the spool keeps nothing."""
+
+    values: Mapping[str, Any] | None
+    entry: tuple[bool, bytes] | None = None
+    after: Kept | None = None
+
+
+def emit_counters(layout: Layout, kept: Kept | None, reading: Reading, limit: int | None) -> Emission:
+    """What moved since the baseline; the first reading is only a baseline."""
+    before = kept.baseline if kept is not None else None
+    difference, baseline = compare(before, reading)
+    values = None
+    if difference is not None and before is not None:
+        values = snapshot_values(layout, before, reading, difference, limit=limit)
+    full, body, after = advance(kept if difference is not None else None, baseline, layout.counters)
+    return Emission(values, (full, body), after)
+
+
+def emit_gauges(schema: MetricSchema, answer: Answer, *, had_rows: bool, redaction: Redaction) -> Emission:
+    """All that was read. Of a metric that is sent when there are any rows: nothing, when there are none and were none before."""
+    groups = {name: read_columns(schema.name, fields, *_cells(answer, name)) for name, fields in schema.groups.items()}
+    if schema.send is Send.ANY and not had_rows and not len(answer.groups[ROWS].rows):
+        return Emission(None)
+    values = _common(answer) | _scalars(schema, answer.before)
+    for name, columns in groups.items():
+        values |= elide(schema.groups[name], _redacted(schema.groups[name], columns, redaction))
+    return Emission(values)
+
+
+def emit_new(layout: Layout, kept: Kept | None, answer: Answer, redaction: Redaction) -> Emission:
+    """Rows whose key was not sent for the dictionary's `resend_s`. Keys that were sent longer ago are forgotten."""
+    schema = layout.schema
+    columns = read_columns(schema.name, schema.groups[ROWS], *_cells(answer, ROWS))
+    fresh = fresh_keys(schema, kept, answer.asked_us)
+    keys = list(zip(*(columns[field.name] for field in layout.keys), strict=True))
+    rows = [row for row, key in enumerate(keys) if key not in fresh]
+    if len(set(keys)) != len(keys):
+        raise ReadingError(f"metric {schema.name}: two rows have one key")
+    if not rows:
+        return Emission(None)
+    new: Columns = {name: [cells[row] for row in rows] for name, cells in columns.items()}
+    values = _common(answer) | _scalars(schema, answer.before)
+    values |= elide(schema.groups[ROWS], _redacted(schema.groups[ROWS], new, redaction))
+    sent = fresh | {keys[row]: answer.asked_us for row in rows}
+    full, body, after = advance(kept, _remembered(answer.asked_us, sent), SENT_AT)
+    return Emission(values, (full, body), after)
+
+
+def fresh_keys(schema: MetricSchema, kept: Kept | None, now_us: int) -> dict[Key, int]:
+    """Keys that need not be sent again, and when they were sent; (a clock that was put back counts as expired)."""
+    if kept is None:
+        return {}
+    sent_at = kept.baseline.longs[:, 0].tolist()
+    most = (schema.resend_s or 0) * 1_000_000
+    return {key: sent_at[row] for key, row in kept.baseline.index.items() if 0 <= now_us - sent_at[row] < most}
+
+
+def reading_of(layout: Layout, answer: Answer) -> Reading | None:
+    """None when the statistics were reset between the two contexts: nobody can say which side a row is of."""
+    before, after = (_context(layout.schema, table, answer.asked_us) for table in (answer.before, answer.after))
+    if not before.same_statistics(after):
+        return None
+    return read_rows(layout, before, answer.groups[ROWS].names, answer.groups[ROWS].rows)
+
+
+def _context(schema: MetricSchema, table: Table | None, at_us: int) -> Context:
+    if table is None or len(table.rows) != 1:
+        raise ReadingError(f"metric {schema.name}: its query gives no context")
+    return read_context(schema, table.names, table.rows[0], at_us)
+
+
+def _cells(answer: Answer, group: str) -> tuple[Sequence[str], Sequence[Sequence[Any]]]:
+    table = answer.groups.get(group)
+    if table is None:
+        raise ReadingError(f"its query gives no group {group}")
+    return table.names, table.rows
+
+
+def _common(answer: Answer) -> dict[str, Any]:
+    return {"collected_at": answer.asked_us, "since": answer.asked_us, "part": 1, "parts": 1}
+
+
+def _scalars(schema: MetricSchema, context: Table | None) -> dict[str, Any]:
+    got = dict(zip(context.names, context.rows[0], strict=True)) if context is not None and context.rows else {}
+    if unknown := set(got) - {field.name for field in schema.scalars}:
+        raise ReadingError(f"metric {schema.name}: the context has no field {', '.join(sorted(unknown))}")
+    nothing = {field.name: zero_of(field) if field.null is None else field.null for field in schema.scalars}
+    return nothing | {name: value for name, value in got.items() if value is not None}
+
+
+def _redacted(fields: Sequence[Field], columns: Columns, redaction: Redaction) -> Columns:
+    return columns | {
+        field.name: [text if text == field.null else redact(text, redaction) for text in columns[field.name]]
+        for field in fields
+        if field.redacted
+    }
+
+
+def _remembered(now_us: int, sent: Mapping[Key, int]) -> Baseline:
+    return Baseline(
+        context=Context(now_us, now_us, "", 0, None, None, {}),
+        index={key: row for row, key in enumerate(sent)},
+        longs=np.array(list(sent.values()), dtype=np.int64).reshape(len(sent), 1),
+        doubles=np.zeros((len(sent), 0)),
+        began_us=np.zeros(len(sent), dtype=np.int64),
+    )
