@@ -11,17 +11,10 @@ from pganalytics.cli.demo.breaks import Break, describe
 from pganalytics.cli.demo.servers import DemoServers
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.report import AuditReport
 
-LATENCY = """
-with records as (
-    select extract(epoch from pg_xact_commit_timestamp(xmin) - collected_at)::float8 as seconds from metrics.database
-    union all select extract(epoch from pg_xact_commit_timestamp(xmin) - collected_at)::float8 from metrics.statements
-    union all select extract(epoch from pg_xact_commit_timestamp(xmin) - collected_at)::float8 from metrics.heartbeat
-)
-select percentile_cont(0.5) within group (order by seconds), percentile_cont(0.99) within group (order by seconds) from records
-"""
 FIRST_ROW = """
 select extract(epoch from min(pg_xact_commit_timestamp(xmin)))::float8 from metrics.statements where cardinality(queryid) > 0
 """
@@ -94,7 +87,7 @@ def measure(settings: Settings, servers: DemoServers, *, began_us: int, breaks: 
     """Audit deeply and read the figures; raises Unreachable when broker or store do not answer."""
     report = deep_audit(settings)
     with psycopg.connect(conninfo(settings.store), row_factory=psycopg.rows.tuple_row) as store:
-        p50, p99 = _row(store, LATENCY)
+        p50, p99 = _row(store, latency())
         (first,) = _row(store, FIRST_ROW)
         (statement_rows,) = _row(store, STATEMENT_ROWS)
         events: dict[str, int] = dict(store.execute(EVENTS).fetchall())
@@ -110,6 +103,16 @@ def measure(settings: Settings, servers: DemoServers, *, began_us: int, breaks: 
         events=events,
         breaks=tuple(breaks),
     )
+
+
+def latency() -> str:
+    """The query for the times from reading to commit, of all metrics of the package: (median, 99th percentile) in seconds."""
+    times = (
+        f"select extract(epoch from pg_xact_commit_timestamp(xmin) - collected_at)::float8 from metrics.{metric}"  # noqa: S608
+        for metric in builtin_schemas()
+    )
+    ranks = ", ".join(f"percentile_cont({share}) within group (order by seconds)" for share in (0.5, 0.99))
+    return f"select {ranks} from ({' union all '.join(times)}) as records (seconds)"  # noqa: S608
 
 
 def _problems(report: AuditReport, silent_lanes: list[str], statement_rows: int, breaks: Sequence[Break]) -> tuple[str, ...]:

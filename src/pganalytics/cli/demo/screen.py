@@ -94,15 +94,25 @@ class Screen:
 
 def _statements(sample: Sample) -> Table:
     table = Table(title="top statements, last 15 s", title_justify="left", box=None, padding=(0, 2))
-    for heading in ("target", "database", "queryid", "calls", "ms", "rows"):
-        table.add_column(heading, justify="right" if heading in ("calls", "ms", "rows") else "left", no_wrap=True)
-    for one in sample.statements:
-        table.add_row(
-            Text(one.collector), Text(one.database), str(one.queryid), str(one.calls), f"{one.exec_ms:.1f}", str(one.rows)
+    for heading in ("target", "database", "calls", "ms", "rows", "statement"):
+        table.add_column(
+            heading,
+            justify="right" if heading in ("calls", "ms", "rows") else "left",
+            no_wrap=True,
+            overflow="ellipsis" if heading == "statement" else "fold",
         )
+    for one in sample.statements:
+        statement = _printable(one.text) or f"queryid {one.queryid}"
+        numbers = (str(one.calls), f"{one.exec_ms:.1f}", str(one.rows))
+        table.add_row(Text(_printable(one.collector)), Text(_printable(one.database)), *numbers, Text(statement))
     if not sample.statements:
         table.add_row("(the first interval is being measured)")
     return table
+
+
+def _printable(text: str) -> str:
+    """On one line, without control characters: texts of targets are hostile."""
+    return " ".join("".join(char if char.isprintable() else " " for char in text).split())
 
 
 def _lags(sample: Sample) -> str:

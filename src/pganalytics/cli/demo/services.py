@@ -9,6 +9,7 @@ from pathlib import Path
 from pganalytics.cli.demo.servers import ROLE, STORE_DATABASE, DemoServers
 from pganalytics.embedded.leash import Child
 from pganalytics.runtime.errors import Crash, Unreachable
+from pganalytics.schemas.metric import builtin_schemas
 
 NAMES = ("streams", "sink", "collect")
 MOST_DEATHS = 5
@@ -27,7 +28,7 @@ def write_settings(folder: Path, servers: DemoServers, *, prefix: str) -> Path:
         f"password_file = {json.dumps(str(servers.store.password_file))}",
         *_section("collect", state_dir=str(folder / "state")),
     ]
-    for metric in ("heartbeat", "database", "statements"):
+    for metric in builtin_schemas():
         lines += _section(f"metrics.{metric}", interval_s=INTERVAL_S)
     for target in servers.targets:
         lines += _section("[targets]", name=target.name, host="127.0.0.1", port=target.server.port, user=ROLE)

@@ -12,6 +12,7 @@ from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.identity import LANES
+from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.topics import Topics
 
 STORED = "stored"
@@ -24,17 +25,11 @@ ASK_S = 2.0
 STORED_RECORDS = """
 select coalesce(sum(upper(span) - lower(span)), 0)::bigint from pganalytics.ledger, unnest(stored) span
 """
-STORED_ROWS = """
-select coalesce(sum(rows), 0)::bigint from (
-    select sum(cardinality(datid)) as rows from metrics.database
-    union all select sum(cardinality(queryid)) from metrics.statements
-    union all select count(*) from metrics.heartbeat
-) counted
-"""
 TOP_STATEMENTS = """
 select s.collector, coalesce(d.datname, s.dbid::text), s.queryid, sum(s.calls)::bigint,
-    sum(s.total_exec_time) / 1e6, sum(s.rows)::bigint
+    sum(s.total_exec_time) / 1e6, sum(s.rows)::bigint, coalesce(min(left(t.query, 200)), '')
 from metrics.statements_rows s
+left join metrics.query_text_latest t on t.collector = s.collector and t.queryid = s.queryid
 left join lateral (
     select r.datname from metrics.database_rows r
     where r.collector = s.collector and r.datid = s.dbid and r.collected_at > now() - interval '1 hour'
@@ -53,7 +48,7 @@ POSITIONS = "select topic, partition, next_offset from pganalytics.positions"
 
 @dataclass(frozen=True)
 class TopStatement:
-    """One line of the list: times in milliseconds over the window."""
+    """One line of the list: times in milliseconds over the window. `text` is empty until it is known."""
 
     collector: str
     database: str
@@ -61,6 +56,7 @@ class TopStatement:
     calls: int
     exec_ms: float
     rows: int
+    text: str
 
 
 @dataclass(frozen=True)
@@ -81,6 +77,17 @@ class Sample:
         """Records (or rows) per second since another sample."""
         mine, theirs = (self.rows, before.rows) if rows else (self.records, before.records)
         return max(0.0, mine.get(stage, 0) - theirs.get(stage, 0)) / max(self.at_s - before.at_s, 1e-3)
+
+
+def stored_rows() -> bytes:
+    """The query that counts the measured rows of all metrics of the package."""
+    counts = [
+        f"select sum(cardinality({schema.groups['rows'][0].name})) as rows from metrics.{schema.name}"  # noqa: S608
+        if "rows" in schema.groups
+        else f"select count(*) from metrics.{schema.name}"  # noqa: S608
+        for schema in builtin_schemas().values()
+    ]
+    return f"select coalesce(sum(rows), 0)::bigint from ({' union all '.join(counts)}) as counted (rows)".encode()  # noqa: S608
 
 
 class Watch:
@@ -108,7 +115,7 @@ class Watch:
     ) -> Sample:
         with store.cursor(row_factory=psycopg.rows.tuple_row) as cursor:
             records[STORED] = cursor.execute(STORED_RECORDS).fetchall()[0][0]
-            rows[STORED] = cursor.execute(STORED_ROWS).fetchall()[0][0]
+            rows[STORED] = cursor.execute(stored_rows()).fetchall()[0][0]
             statements = tuple(TopStatement(*row) for row in cursor.execute(TOP_STATEMENTS, (WINDOW_S, TOP)).fetchall())
             spool_records, spool_bytes = cursor.execute(SPOOLS).fetchall()[0]
             events: dict[str, int] = dict(cursor.execute(EVENTS).fetchall())
