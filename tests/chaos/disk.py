@@ -1,4 +1,4 @@
-"""A disk that forgets at a power cut what was not fsynced. The real files hold exactly what is durable.
+"""A disk that may become full, and forgets at a power cut what was not fsynced. The real files hold exactly what is durable.
 
 Writes and truncations wait, visible to whoever reads through this disk, until their file is synced. `power_cut` ends them: each
 sector that waits is kept or forgotten as `keeps` says, across all files and in any order, as disks write between two syncs. A
@@ -6,6 +6,8 @@ sector is never torn, and of a sector that is written in part the rest stays wha
 (powersafe overwrite). That a file is made or deleted is durable at once: SQLite syncs the folder after it has made a log.
 """
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -64,6 +66,8 @@ class DiskFile:
 
     def _change(self, at: int, data: bytes | None) -> None:
         self.disk.require_power()
+        if self.path is not None:
+            self.disk.require_room(at + len(data or b"") - len(self.visible))
         _apply(self.visible, (at, data))
         self.waiting.append((at, data))
 
@@ -78,6 +82,8 @@ class Disk:
         self, keeps: Callable[[], bool], cut_at: int | None = None, counts: Callable[[str, str], bool] = lambda *_: True
     ) -> None:
         self.is_on = True
+        self.capacity: int | None = None
+        """Bytes of all its files together; endless when it is None."""
         self.cut_in = UNCUT
         """The operation in which the power went, and its file's name."""
         self._keeps = keeps
@@ -90,7 +96,7 @@ class Disk:
         self.require_power()
         if path is None:
             return DiskFile(self, None, bytearray())
-        if path not in self._open:
+        if path not in self._open or not path.exists():
             path.touch()
             self._open[path] = DiskFile(self, path, bytearray(path.read_bytes()))
         return self._open[path]
@@ -106,6 +112,16 @@ class Disk:
         self.is_on = False
         for file in self._open.values():
             file.harden([part for change in file.waiting for part in _sectors(change) if self._keeps()])
+
+    def free(self) -> int:
+        """How many bytes can be added. Only with a capacity."""
+        assert self.capacity is not None
+        return max(0, self.capacity - sum(len(file.visible) for file in self._open.values()))
+
+    def require_room(self, more: int) -> None:
+        """Raises OSError as a file system does that is full."""
+        if self.capacity is not None and more > self.free():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def require_power(self) -> None:
         """Raises PowerIsOff."""

@@ -7,6 +7,7 @@ connection, as the spool's does: locks are granted unasked, and there is no shar
 import _sqlite3
 import contextlib
 import ctypes
+import errno
 import gc
 import itertools
 import sqlite3
@@ -89,8 +90,8 @@ class FileLayer:
         def guarded(*arguments: Any) -> int:
             try:
                 return call(*arguments)
-            except OSError:
-                return IOERR
+            except OSError as error:
+                return sqlite3.SQLITE_FULL if error.errno == errno.ENOSPC else IOERR
 
         return guarded
 

@@ -1,5 +1,6 @@
 """The disk forgets and keeps what the power cuts in tests believe that it does."""
 
+import errno
 import itertools
 from pathlib import Path
 
@@ -63,3 +64,17 @@ def test_a_deleted_file_is_gone_at_once(tmp_path: Path) -> None:
     disk.delete(tmp_path / "file")
     disk.power_cut()
     assert not (tmp_path / "file").exists()
+
+
+def test_a_full_disk_takes_no_more_and_lets_what_is_there_be_overwritten(tmp_path: Path) -> None:
+    disk = Disk(lambda: True)
+    disk.capacity = 10
+    one, two = disk.open(tmp_path / "one"), disk.open(tmp_path / "two")
+    one.write(b"123456", 0)
+    with pytest.raises(OSError, match="space") as found:
+        two.write(b"12345", 0)
+    assert (found.value.errno, disk.free()) == (errno.ENOSPC, 4)
+    one.write(b"654321", 0)
+    two.write(b"1234", 0)
+    one.truncate(3)
+    assert disk.free() == 3

@@ -9,18 +9,17 @@ import contextlib
 import random
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import quote
+from typing import TypeVar
 
 import pytest
 
 from chaos.disk import UNCUT, Disk
+from chaos.machines import Machines
 from chaos.spool_history import History, read
-from chaos.sqlite_disk import mounted
 from pganalytics.producers.group_commit import Refused, SpoolClosed
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.spool_file import FILE, LOCK
@@ -51,40 +50,6 @@ class Outcome:
     """Whether the call that was cut had its effect all the same."""
     is_past: bool = True
     """Whether the spool was each time in some state that was told once."""
-
-
-class Machines:
-    """Gives spools that are opened in a folder the disk of its machine; for controls, with less care than they ask for."""
-
-    def __init__(self, synchronous: str) -> None:
-        self._vfs: dict[Path, tuple[str, int]] = {}
-        self._connect = sqlite3.connect
-
-        class Connection(sqlite3.Connection):
-            def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
-                return super().execute(f"pragma synchronous = {synchronous}" if "synchronous" in sql else sql, *parameters)
-
-        self._factory = Connection
-
-    @contextlib.contextmanager
-    def running(self, folder: Path, disk: Disk, checkpoint_pages: int) -> Iterator[None]:
-        """While this lasts, the folder is on the disk."""
-        with mounted(disk) as name:
-            self._vfs[folder] = name, checkpoint_pages
-            try:
-                yield
-            finally:
-                del self._vfs[folder]
-
-    def connect(self, path: Path, **options: Any) -> sqlite3.Connection:
-        """In place of `sqlite3.connect`."""
-        name, pages = self._vfs.get(path.parent, ("", 0))
-        if name:
-            options |= {"uri": True, "factory": self._factory}
-        made: sqlite3.Connection = self._connect(f"file:{quote(str(path))}?vfs={name}" if name else path, **options)
-        if name:
-            made.execute(f"pragma wal_autocheckpoint = {pages}")
-        return made
 
 
 def kept_parts(chance: random.Random, worst: bool) -> Callable[[], bool]:
