@@ -8,7 +8,6 @@ import _sqlite3
 import contextlib
 import ctypes
 import errno
-import gc
 import itertools
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -169,8 +168,6 @@ def mounted(disk: Disk) -> Iterator[str]:
         yield name
     finally:
         library.sqlite3_vfs_unregister(byref(vfs))
-        if layer.files:
-            gc.collect()  # a connection whose opening failed
         if layer.files:
             _still_open.append((layer, vfs))  # SQLite would call what is gone
             raise AssertionError("a connection to the disk is still open")

@@ -19,6 +19,7 @@ from pganalytics.producers.baselines import Movement
 from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.records import Record, Snapshot, SpoolState, Unsent
 from pganalytics.producers.spool import Spool
+from pganalytics.runtime.errors import Unreachable
 from pganalytics.schemas.headers import HeartbeatFacts
 from pganalytics.schemas.identity import LANES, Identity, Lane
 from pganalytics.schemas.metric import MetricSchema, builtin_schemas
@@ -128,3 +129,17 @@ def test_without_the_reserve_a_spool_fills_its_disk_for_good(spool: Spool, disk:
     disk.capacity = 40 * MB
     assert send(spool, 100_000) == told[len(sent) :]
     assert fill(spool, schema)[0][0].seq == len(told) + 1
+
+
+def test_a_start_on_a_full_disk_ends_with_what_to_do_and_can_be_tried_again(disk: Disk, tmp_path: Path) -> None:
+    with contextlib.closing(Spool.open(tmp_path)) as spool:
+        spool.start_epoch("a", 1)
+        spool.append(snapshot(SCHEMAS[Lane.NORMAL]))
+        send(spool)
+    disk.capacity = 0
+    for _ in range(2):
+        with pytest.raises(Unreachable, match=r"full[^.]*make room"):
+            Spool.open(tmp_path)
+    disk.capacity = CAPACITY
+    with contextlib.closing(Spool.open(tmp_path)) as spool:
+        assert spool.append(snapshot(SCHEMAS[Lane.NORMAL])) == Identity("a", 1, Lane.NORMAL, 2)

@@ -25,6 +25,7 @@ from pganalytics.producers.disk_room import DiskRoom
 from pganalytics.producers.group_commit import GroupCommit, Refused
 from pganalytics.producers.records import Record, Snapshot, SpoolState, Unsent
 from pganalytics.producers.spool_file import lock_folder, open_file
+from pganalytics.runtime.errors import Unreachable
 from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.headers import HeartbeatFacts
 from pganalytics.schemas.identity import Identity, Lane
@@ -70,10 +71,13 @@ class Spool:
         """
         with contextlib.ExitStack() as half_open:
             lock = half_open.enter_context(lock_folder(folder))
-            connection = open_file(folder)
+            connection = half_open.enter_context(contextlib.closing(open_file(folder)))
+            try:
+                connection.execute("delete from schemas where id not in (select schema from records)")
+                spool = cls(connection, lock, limit_bytes, int(limit_bytes * soft_limit))
+            except sqlite3.Error as error:
+                raise Unreachable(f"spool in {folder}: cannot be used ({error}): make room, or mend the disk") from error
             half_open.pop_all()
-        connection.execute("delete from schemas where id not in (select schema from records)")
-        spool = cls(connection, lock, limit_bytes, int(limit_bytes * soft_limit))
         spawn("spool", spool._writer.run)
         return spool
 
