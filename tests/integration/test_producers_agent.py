@@ -26,6 +26,13 @@ from pganalytics.schemas.topics import Topics
 from waiting import until
 
 STATEMENT = "insert into visits select 1"
+DISK_IS_FULL = """
+from pganalytics.producers.group_commit import Refused
+from pganalytics.producers.spool import Spool
+def refuse(*_):
+    raise Refused("disk")
+Spool.start_epoch = refuse
+"""
 
 
 class Workload:
@@ -206,3 +213,10 @@ def test_a_limit_leaves_totals_exact(settings: Settings, one: Watched, log: Path
         assert snapshot.rows()[-1]["remainder"]
         assert snapshot.body["coverage_rows"] == pytest.approx(100 / snapshot.body["changed"])
     assert sum(row["calls"] for snapshot in snapshots for row in snapshot.rows()) >= 300
+
+
+def test_an_agent_that_cannot_begin_because_the_disk_is_full_says_so(settings: Settings, one: Watched, log: Path) -> None:
+    chosen = with_targets(settings, one.target("one"))
+    with AgentProcess(chosen, log, prelude=DISK_IS_FULL) as agent:
+        assert agent.exit_code() == 69
+        assert agent.log[-1].endswith("the disk is full (disk): make room, then start again")

@@ -54,7 +54,10 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     try:
         if problems := topic_problems(settings.kafka, topics.table()):
             raise Unreachable("\n".join(problems))
-        agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer))
+        try:
+            agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer))
+        except Refused as error:
+            raise Unreachable(f"spool in {collect.state_dir}: the disk is full ({error}): make room, then start again") from error
         agent.start()
         lifecycle.wait()
         agent.stop()

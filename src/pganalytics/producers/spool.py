@@ -4,7 +4,8 @@
 - The record and the movement of its baseline commit together, or neither does.
 - A record is deleted by `acknowledge` alone. A crash between Kafka's answer and the deletion sends it again: harmless.
 - Above the soft limit snapshots are refused (`Refused`), but for critical ones: the last part is theirs, up to `limit_bytes`.
-  Heartbeats are never refused, as a collector has at most one unsent.
+  The same when the disk has little room left, see `disk_room`. Heartbeats are never refused for either, as a collector has at
+  most one unsent.
 
 Any thread may call the methods; each returns when its effect is durable.
 """
@@ -20,9 +21,11 @@ from typing import IO, Self, TypeVar
 import zstandard
 
 from pganalytics.producers import epochs, spool_records
+from pganalytics.producers.disk_room import DiskRoom
 from pganalytics.producers.group_commit import GroupCommit, Refused
 from pganalytics.producers.records import Record, Snapshot, SpoolState, Unsent
 from pganalytics.producers.spool_file import lock_folder, open_file
+from pganalytics.runtime.errors import Unreachable
 from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.headers import HeartbeatFacts
 from pganalytics.schemas.identity import Identity, Lane
@@ -56,6 +59,7 @@ class Spool:
         self._codecs: dict[str, RecordCodec] = {}
         self._arrived = threading.Event()
         self._inserted = False
+        self._disk = DiskRoom(Path(lock.name).parent, connection)
         self._usage: tuple[int, int] = connection.execute("select records, bytes from usage").fetchone()
         self._writer = GroupCommit(connection, self._note_usage)
 
@@ -67,10 +71,13 @@ class Spool:
         """
         with contextlib.ExitStack() as half_open:
             lock = half_open.enter_context(lock_folder(folder))
-            connection = open_file(folder)
+            connection = half_open.enter_context(contextlib.closing(open_file(folder)))
+            try:
+                connection.execute("delete from schemas where id not in (select schema from records)")
+                spool = cls(connection, lock, limit_bytes, int(limit_bytes * soft_limit))
+            except sqlite3.Error as error:
+                raise Unreachable(f"spool in {folder}: cannot be used ({error}): make room, or mend the disk") from error
             half_open.pop_all()
-        connection.execute("delete from schemas where id not in (select schema from records)")
-        spool = cls(connection, lock, limit_bytes, int(limit_bytes * soft_limit))
         spawn("spool", spool._writer.run)
         return spool
 
@@ -168,20 +175,23 @@ class Spool:
         return self._writer.submit(call).result()
 
     def _append(self, db: sqlite3.Connection, snapshot: Snapshot, rest: bytes) -> Identity | None:
-        identity = None
-        if snapshot.record is not None:
-            (used,) = db.execute("select bytes from usage").fetchone()
-            if (why := self._refusal(snapshot.record.schema.lane, used)) is not None:
-                raise Refused(why)
-            identity = self._insert(db, snapshot.record, rest, None)
-        if snapshot.movement is not None:
-            spool_records.move_baseline(db, snapshot.movement)
+        identity, record, movement = None, snapshot.record, snapshot.movement
+        used = db.execute("select bytes from usage").fetchone()[0] if record is not None else 0
+        if (why := self._refusal(record.schema.lane if record is not None else Lane.NORMAL, used)) is not None:
+            raise Refused(why)
+        self._disk.take(len(rest) + (len(movement.body) if movement is not None else 0))
+        if record is not None:
+            identity = self._insert(db, record, rest, None)
+        if movement is not None:
+            spool_records.move_baseline(db, movement)
         return identity
 
     def _refusal(self, lane: Lane, used_bytes: int) -> str | None:
         if used_bytes >= self._limit_bytes:
             return "spool_full"
-        return "spool_soft_limit" if used_bytes >= self._soft_bytes and lane is not Lane.CRITICAL else None
+        if used_bytes >= self._soft_bytes and lane is not Lane.CRITICAL:
+            return "spool_soft_limit"
+        return "disk" if self._disk.is_short(lane) else None
 
     def _heartbeat(
         self,
@@ -220,6 +230,7 @@ class Spool:
 
     def _note_usage(self, db: sqlite3.Connection) -> None:
         self._usage = db.execute("select records, bytes from usage").fetchone()
+        self._disk.measure(db)
         if self._inserted:
             self._inserted = False
             self._arrived.set()

@@ -1,5 +1,6 @@
 """The spool: identities without holes, baselines that move with their record, epochs until they are told to the end."""
 
+import json
 import os
 import signal
 import sqlite3
@@ -440,6 +441,42 @@ def test_a_full_disk_holds_back_and_reading_goes_on(spool: Spool) -> None:
     disk.is_full = False
     assert spool.append(snapshot(body=b"two")) == Identity("a", 100, Lane.NORMAL, 2)
     assert spool.baseline("a", "database") == [b"one", b"two"]
+
+
+LIMITED = """
+import contextlib, json, resource, sys
+from pathlib import Path
+sys.path.insert(0, {tests!r})
+from unit.producers.test_spool import *
+spool = Spool.open(Path({folder!r}))
+spool.start_epoch("a", 100)
+before, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+seen = [fill(spool, DATABASE), fill(spool, DATABASE)]
+kept = [one.headers.identity.seq for one in unsent(spool)]
+seen += [kept == [*range(1, len(kept) + 1)], len(spool.baseline("a", "database")) == len(kept)]
+with contextlib.suppress(Refused):
+    spool.acknowledge([one.id for one in unsent(spool)[:5]])
+resource.setrlimit(resource.RLIMIT_FSIZE, (before, hard))
+spool.append(snapshot(body=b"late"))
+spool.acknowledge([one.id for one in unsent(spool)[:-1]])
+spool.close()
+print(json.dumps([len(kept), seen]))
+"""
+
+
+def test_when_the_kernel_refuses_to_write_nothing_is_lost_and_it_goes_on_when_it_may(folder: Path) -> None:
+    """Files may not grow beyond a size for a while: SQLITE_IOERR, in a process of its own."""
+    code = LIMITED.format(tests=str(Path(__file__).parents[2]), folder=str(folder))
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr
+    count, seen = json.loads(ended.stdout)
+    assert count > 10
+    assert seen == ["disk", "disk", True, True]
+    spool = Spool.open(folder)
+    assert [one.headers.identity.seq for one in unsent(spool)] == [count + 1]
+    assert spool.baseline("a", "database") == [b"moved"] * count + [b"late"]
+    spool.close()
 
 
 KILLED = """
