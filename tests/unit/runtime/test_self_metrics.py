@@ -11,6 +11,8 @@ from pganalytics.runtime.measurements import Measurements, NoSuchSelfMetric, bui
 from pganalytics.runtime.self_metrics import LABELS, SELF_METRICS, Kind, Service, as_markdown
 
 ROOT = Path(__file__).parents[3]
+SOURCES = ROOT / "src/pganalytics"
+FOLDERS = {Service.COLLECT: "producers", Service.STREAMS: "streams", Service.SINK: "sink"}
 JOBS = "pganalytics_collect_jobs_total"
 
 
@@ -50,6 +52,13 @@ def test_only_the_agent_labels_by_collector(service: Service) -> None:
     """It knows its collectors; streams and sink read whatever comes."""
     labelled = any({"collector", "metric"} & set(one.labels) for one in SELF_METRICS if one.service is service)
     assert labelled == (service is Service.COLLECT)
+
+
+@pytest.mark.parametrize("service", Service)
+def test_a_service_sets_what_the_list_has_and_nothing_else(service: Service) -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (SOURCES / FOLDERS[service]).rglob("*.py")]
+    used = {name for text in sources for name in re.findall(r"\"(pganalytics_(?:collect|streams|sink)_\w+)\"", text)}
+    assert used == {one.name for one in SELF_METRICS if one.service is service}
 
 
 @pytest.mark.parametrize("service", Service)
