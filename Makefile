@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check soak format clean
+.PHONY: demo test check docs soak format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -26,6 +26,9 @@ check: .venv/.installed
 	$(BIN)/ruff check src tests
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: .venv/.installed
+	$(BIN)/python -m pganalytics.runtime.self_metrics > docs/self-metrics.md
 
 soak: .venv/.installed
 	@PYTHONPATH=tests $(BIN)/python -m chaos.soak $(ARGS)

@@ -21,7 +21,7 @@ def new_database(server: PostgresServer) -> str:
 
 
 def settings_for(kafka: KafkaBroker, store: PostgresServer, database: str, folder: Path) -> Settings:
-    """Settings as a user would write them for these servers."""
+    """Settings as a user would write them for these servers, but that /metrics is off: many services run side by side."""
     return Settings.model_validate(
         {
             "kafka": {
@@ -39,6 +39,8 @@ def settings_for(kafka: KafkaBroker, store: PostgresServer, database: str, folde
                 "dbname": database,
                 "password_file": store.password_file,
             },
-            "collect": {"state_dir": folder / "state"},
+            "collect": {"state_dir": folder / "state", "http_port": 0},
+            "streams": {"http_port": 0},
+            "sink": {"http_port": 0},
         }
     )

@@ -20,6 +20,7 @@ from pganalytics.cli.main import main
 from pganalytics.producers import agent as real
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.dispatch import Dispatch
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
@@ -171,9 +172,11 @@ def plant(oracle: Path, *, seed: int, records: int, rate: float, poison: Mapping
     """Agents of this process emit what we make up instead of reading targets."""
     build = real.build_agent
 
-    def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender) -> real.Agent:
+    def build_agent(
+        settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender, meters: Meters
+    ) -> real.Agent:
         opened = settle_oracle(oracle, spool)
-        agent = build(settings, lifecycle, jobs, spool, sender)
+        agent = build(settings, lifecycle, jobs, spool, sender, meters)
         load = Load(opened, spool, agent.epochs, seed=seed, rate=rate, poison=poison)
         agent.dispatch = cast(Dispatch, LoadDispatch(load, records))
         return agent

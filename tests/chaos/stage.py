@@ -19,8 +19,11 @@ from servers import new_database, settings_for
 
 TO_KAFKA = tuple(edge for edge in EDGES if edge.endswith("-kafka"))
 CHOSEN = {
-    "streams": {"quota": {"records_per_s": 60.0, "rows_per_s": 10_000.0, "bytes_per_s": 2_000_000.0, "burst_s": 10.0}},
-    "sink": {"settle_interval_s": 0.5, "retry_max_s": 2.0, "session_timeout_s": 6.0, "batch_records": 300},
+    "streams": {
+        "quota": {"records_per_s": 60.0, "rows_per_s": 10_000.0, "bytes_per_s": 2_000_000.0, "burst_s": 10.0},
+        "http_port": 0,
+    },
+    "sink": {"settle_interval_s": 0.5, "retry_max_s": 2.0, "session_timeout_s": 6.0, "batch_records": 300, "http_port": 0},
     "log": {"format": "json"},
 }
 """Short waits; a quota that only the busy collectors exceed, and only when they catch up."""

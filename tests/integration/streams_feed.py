@@ -38,7 +38,7 @@ def installation(bootstrap: str, **streams: Any) -> Settings:
     """Settings of a fresh installation on this broker, whose topics exist."""
     kafka = {"bootstrap": bootstrap, "prefix": f"t{secrets.token_hex(6)}", "partitions": 4, "development": True}
     kafka |= {"replication_factor": 1, "min_insync_replicas": 1}
-    settings = Settings.model_validate({"kafka": kafka, "streams": streams})
+    settings = Settings.model_validate({"kafka": kafka, "streams": {"http_port": 0, **streams}})
     make_topics(settings.kafka, topics_of(settings).table())
     return settings
 

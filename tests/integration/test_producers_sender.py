@@ -11,10 +11,13 @@ from confluent_kafka import Producer
 
 from integration.producers_feed import assert_contiguous, collected
 from pganalytics.embedded.kafka import KafkaBroker
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.runtime.kafka import make_topics, producer_config
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.metric import builtin_schemas
@@ -36,7 +39,8 @@ def snapshot(size: int = 10) -> Snapshot:
 @contextmanager
 def sending(kafka: Kafka, spool: Spool, counted: list[tuple[str, str]] | None = None, **options: object) -> Iterator[None]:
     """A sender in its thread."""
-    sender = Sender(spool, Topics(kafka.prefix, kafka.partitions), Producer(producer_config(kafka, name="test", **options)))
+    producer = Producer(producer_config(kafka, name="test", **options))
+    sender = Sender(spool, Topics(kafka.prefix, kafka.partitions), producer, Meters(build_measurements(Service.COLLECT)))
     if counted is not None:
         sender.count = lambda collector, what: counted.append((collector, what))
     thread = threading.Thread(target=sender.run)

@@ -27,6 +27,7 @@ from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
@@ -34,6 +35,8 @@ from pganalytics.producers.session import Session
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.metric import builtin_schemas
 from waiting import until
@@ -248,7 +251,8 @@ class Pace:
         self.read = 0
         self._questions = Questions(Pools(50, 2, lambda: float("inf")), load_catalogue(builtin_schemas()))
         states = {job.key.collector: TargetState() for job in jobs}
-        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self._run, states).start(self.lifecycle)
+        meters = Meters(build_measurements(Service.COLLECT))
+        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self._run, states, meters).start(self.lifecycle)
 
     def _run(self, job: Job) -> Outcome:
         answer = self._questions.ask(job)

@@ -17,6 +17,8 @@ from integration.sink_feed import (
     running_sink,
 )
 from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane
@@ -25,6 +27,7 @@ from pganalytics.schemas.ranges import Ranges
 from pganalytics.sink.audit import audit, wait_until_settled
 from pganalytics.sink.connection import StoreConnection
 from pganalytics.sink.deep_audit import deep_audit
+from pganalytics.sink.meters import Meters
 from pganalytics.sink.partitions import drop_day
 from pganalytics.sink.report import Counts
 from pganalytics.sink.store import set_up
@@ -143,7 +146,7 @@ def test_rows_that_retention_drops_stay_accounted_for(settings: Settings, feed: 
     with StoreConnection.open(settings.store, name="test") as connection:
         assert drop_day(connection, "database", today - 20) == 2
         assert drop_day(connection, "database", today - 20) == 0
-        look_after(connection, today=today + 40, ahead=1)
+        look_after(connection, Meters(build_measurements(Service.SINK)), today=today + 40, ahead=1)
     assert stored.one("select count(*) from metrics.database") == 0
     assert stored.one("select sum(rows) from pganalytics.rows_dropped") == 3
     assert deep_audit(settings).ok
@@ -158,7 +161,7 @@ def test_upkeep_drops_by_the_metrics_own_retention(settings: Settings, feed: Fee
         feed.admit(record("c", 2, schema=builtin_schemas()["statements"], collected_at=at, queryid=[1]))
         until(lambda: stored.stored() == 2)
     with StoreConnection.open(settings.store, name="test") as connection:
-        look_after(connection, today=today + 10, ahead=1)
+        look_after(connection, Meters(build_measurements(Service.SINK)), today=today + 10, ahead=1)
     assert stored.one("select count(*) from metrics.database") == 1
     assert stored.one("select count(*) from metrics.statements") == 0
     assert deep_audit(settings).ok

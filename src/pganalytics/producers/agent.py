@@ -1,6 +1,6 @@
 """The agent: one `pganalytics collect` process. Builds the parts, starts their threads, ends them in order.
 
-Threads: scheduler, worker-N, heartbeats, sender, spool, and those of each connection pool.
+Threads: scheduler, worker-N, heartbeats, sender, spool, http, and those of each connection pool.
 """
 
 import logging
@@ -20,6 +20,7 @@ from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.redaction import Redaction
@@ -28,9 +29,12 @@ from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
+from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
 from pganalytics.runtime.kafka import producer_config, topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.headers import HEARTBEAT
 from pganalytics.schemas.identity import make_epoch
@@ -54,13 +58,15 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     try:
         if problems := topic_problems(settings.kafka, topics.table()):
             raise Unreachable("\n".join(problems))
-        try:
-            agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer))
-        except Refused as error:
-            raise Unreachable(f"spool in {collect.state_dir}: the disk is full ({error}): make room, then start again") from error
-        agent.start()
-        lifecycle.wait()
-        agent.stop()
+        measurements = build_measurements(Service.COLLECT)
+        meters = Meters(measurements)
+        with serving(measurements, lifecycle, collect, section="collect"):
+            agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer, meters), meters)
+            agent.start()
+            lifecycle.wait()
+            agent.stop()
+    except Refused as error:
+        raise Unreachable(f"spool in {collect.state_dir}: the disk is full ({error}): make room, then start again") from error
     except SpoolClosed as error:
         raise Crash(lifecycle.reason or str(error)) from (lifecycle.failure or error)
     finally:
@@ -141,7 +147,7 @@ class Agent:
             time.sleep(0.05)
 
 
-def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender) -> Agent:
+def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender, meters: Meters) -> Agent:
     """Put the parts together and begin an epoch for each collector, also for those that only the spool knows."""
     collect = settings.collect
     named = {job.key.collector for job in jobs}
@@ -153,6 +159,7 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool
         spool.start_epoch(collector, epoch)
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
+    meters.read_at_scrape(spool, pools, states, frozenset(named))
     catalogue = load_catalogue({job.key.metric for job in jobs})
     runner = Runner(Questions(pools, catalogue), spool, epochs, states, Redaction(collect.redact))
     heartbeat = next(job for job in jobs if job.key.metric == HEARTBEAT)
@@ -162,8 +169,8 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool
         spool=spool,
         pools=pools,
         sender=sender,
-        dispatch=Dispatch(jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner.run, states),
-        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover),
+        dispatch=Dispatch(jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner.run, states, meters),
+        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters),
         epochs=epochs,
         interval_s=heartbeat.interval_s,
     )

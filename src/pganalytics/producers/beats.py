@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.heartbeat import PoolNumbers, Pulse, heartbeat
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.records import Record, SpoolState
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.spool import Spool, never_final
@@ -40,6 +41,7 @@ class Beats:
         states: Mapping[str, TargetState],
         pool_numbers: Callable[[str], PoolNumbers],
         leftover: frozenset[str],
+        meters: Meters,
     ) -> None:
         self._spool = spool
         self._schema = schema
@@ -49,6 +51,7 @@ class Beats:
         self._states = states
         self._pool_numbers = pool_numbers
         self._leftover = leftover
+        self._meters = meters
 
     def run(self, lifecycle: Lifecycle, interval_s: float) -> None:
         """Beat until the lifecycle stops."""
@@ -78,6 +81,8 @@ class Beats:
         try:
             if future.result() is None:
                 self._states[collector].count("skipped.heartbeat_unsent")
+            else:
+                self._meters.heartbeat_made()
         except EpochEnded:  # a leftover has told everything, or the agent stops
             del self._epochs[collector]
         except Refused as refused:

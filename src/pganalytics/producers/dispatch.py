@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
 from pganalytics.producers.schedule import JobKey, Schedule
@@ -38,12 +39,14 @@ class Dispatch:
         pauses: Pauses,
         run_job: Callable[[Job], Outcome],
         states: Mapping[str, TargetState],
+        meters: Meters,
     ) -> None:
         self._jobs = {job.key: job for job in jobs}
         self._workers = workers
         self._pauses = pauses
         self._run_job = run_job
         self._states = states
+        self._meters = meters
         self._inbox: queue.Queue[JobKey] = queue.Queue(workers.count)
         self._finished: queue.Queue[_Finished] = queue.Queue()  # bounded by the number of workers
         self._waiting: dict[JobKey, Candidate] = {}
@@ -95,6 +98,7 @@ class Dispatch:
         of_target = isinstance(done.outcome, Failed) and done.outcome.of_target
         self._workers.finished(done.key, well=not of_target, elapsed_s=done.elapsed_s)
         self._pauses.note(done.key, done.outcome, time.monotonic(), random.random())  # noqa: S311
+        self._meters.job_ended(done.key, done.outcome)
         self._report(done.key, done.outcome)
 
     def _report(self, key: JobKey, outcome: Outcome) -> None:

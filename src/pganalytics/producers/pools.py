@@ -146,6 +146,11 @@ class Pools:
         mine = sum(cost for (owner, _), cost in costs.items() if owner == collector)
         return PoolNumbers(mine, waiting, sum(costs.values()))
 
+    def totals(self) -> tuple[int, int]:
+        """Connections to all targets, and jobs that wait for one."""
+        with self._changed:
+            return sum(held.cost for held in self._held.values()), sum(self._waiting.values())
+
     def close(self) -> None:
         """Close all; what is leased is closed when it comes back."""
         with self._changed:

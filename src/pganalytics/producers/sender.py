@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from confluent_kafka import KafkaError, KafkaException
 
 from pganalytics.producers.group_commit import Refused
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.records import Unsent
 from pganalytics.producers.spool import Spool
 from pganalytics.runtime.backoff import Backoff
@@ -92,10 +93,13 @@ class _Flight:
 class Sender:
     """`run` is its thread; `finish` may be called from any."""
 
-    def __init__(self, spool: Spool, topics: Topics, producer: Producer, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, spool: Spool, topics: Topics, producer: Producer, meters: Meters, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._spool = spool
         self._topics = topics
         self._producer = producer
+        self._meters = meters
         self._clock = clock
         self._flight = _Flight()
         self._released: set[str] = set()
@@ -174,6 +178,8 @@ class Sender:
         if error is not None:
             self._failed(what, topic, error, alone=alone)
             return
+        if isinstance(what, Unsent):
+            self._meters.acknowledged(what.headers.identity.lane)
         self._flight.sent.append(ticket)
         if (before := self._flight.retries.pop(ticket, None)) is not None:
             self._all_clear(before[2])
@@ -181,6 +187,7 @@ class Sender:
     def _failed(self, what: Unsent | str, topic: str, error: KafkaError, *, alone: bool) -> None:
         if error.fatal():
             raise Crash(f"kafka client: {error.str()}")
+        self._meters.send_failed(error.name())
         if isinstance(what, Unsent) and what.body is not None and error.code() in REFUSED_FOR_GOOD:
             self._suspect_or_give_up(what, topic, error, alone=alone)
             return

@@ -7,6 +7,11 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+HttpHost = Annotated[str, Field(min_length=1, description="Address at which /metrics is served; whoever reaches it may read it.")]
+HttpPort = Annotated[
+    int,
+    Field(ge=0, le=65535, description="Port of /metrics; 0 for none. A second process on one machine needs another one."),
+]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9\[][A-Za-z0-9._:@/\[\]-]{0,199}$")]
 
 
@@ -100,6 +105,8 @@ class Collect(Section):
     spool_soft_limit: float = Field(
         0.8, ge=0.1, le=1, description="Share of it above which readings are held back; the rest is kept for critical metrics."
     )
+    http_host: HttpHost = "127.0.0.1"
+    http_port: HttpPort = 9611
 
 
 class Quota(Section):
@@ -119,6 +126,8 @@ class Streams(Section):
     poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+    http_host: HttpHost = "127.0.0.1"
+    http_port: HttpPort = 9612
 
 
 class Sink(Section):
@@ -135,6 +144,8 @@ class Sink(Section):
     retry_max_s: float = Field(10, ge=0.5, le=600, description="Longest back-off when the store does not answer.")
     session_timeout_s: float = Field(10, ge=6, le=300, description="After how long a dead sink's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
+    http_host: HttpHost = "127.0.0.1"
+    http_port: HttpPort = 9613
 
 
 class Log(Section):

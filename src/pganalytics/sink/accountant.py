@@ -22,6 +22,7 @@ from pganalytics.runtime.errors import SettingsError, Unreachable
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.events import EventKind
 from pganalytics.schemas.identity import LANES, Lane, Stream
 from pganalytics.schemas.partitioner import partition_of
 from pganalytics.schemas.ranges import Ranges
@@ -31,6 +32,7 @@ from pganalytics.sink.epoch_ends import complete_epochs, orphan, read_suspects, 
 from pganalytics.sink.errors import TryAgain
 from pganalytics.sink.letters import Letters, missing, repaired
 from pganalytics.sink.log_ends import log_ends, log_starts
+from pganalytics.sink.meters import Meters
 from pganalytics.sink.migrations import LOCK_SPACE
 from pganalytics.sink.multiranges import from_multirange
 from pganalytics.sink.outages import as_sink_error, first_line
@@ -53,13 +55,14 @@ class Accountant:
     """`run` is the body of its thread."""
 
     def __init__(
-        self, settings: Settings, topics: Topics, *, letters: Letters, client: AdminClient, offsets: GroupOffsets
+        self, settings: Settings, topics: Topics, *, letters: Letters, client: AdminClient, offsets: GroupOffsets, meters: Meters
     ) -> None:
         self._settings = settings
         self._topics = topics
         self._letters = letters
         self._client = client
         self._offsets = offsets
+        self._meters = meters
         self._connection: StoreConnection | None = None
         self._held: set[int] = set()
         self._rounds: dict[int, Round] = {}
@@ -89,6 +92,7 @@ class Accountant:
             if self._backoff.attempts > 1 and self._news.is_news("accountant", type(error).__name__):
                 logger.warning("the accountant waits", extra={"detail": first_line(error)})
         else:
+            self._meters.looked()
             self._backoff = self._backoff.succeeded()
             if self._news.is_news("accountant", ""):
                 logger.warning("the accountant goes on")
@@ -108,7 +112,8 @@ class Accountant:
                 return
             if self._holds(connection, number):
                 self._advance(connection, number, waiting.get(number, {}), frozenset(suspects.get(number, ())), stop)
-        tell_of_rolled_back(connection, self._letters, self._topics, self._partition_if_held)
+        rolled_back = tell_of_rolled_back(connection, self._letters, self._topics, self._partition_if_held)
+        self._meters.epochs_ended(EventKind.SPOOL_ROLLED_BACK, rolled_back)
 
     def _partition_if_held(self, collector: str) -> int | None:
         number = self._partition(collector)
@@ -127,6 +132,7 @@ class Accountant:
     ) -> None:
         if (late := self._deferred.get(number)) is not None and self._is_passed(connection, late):
             self._judge(connection, number, late, stop)
+            self._meters.judged()
             del self._deferred[number]
         current = self._rounds.pop(number, None)
         if current is None:
@@ -138,6 +144,7 @@ class Accountant:
             current = current.for_sink(self._ends(number, admitted), self._ends(number, [self._topics.deferred]))
         if current.stage is Stage.SINK and self._is_passed(connection, current):
             self._judge(connection, number, current, stop)
+            self._meters.judged()
         else:
             self._rounds[number] = current
 
@@ -154,12 +161,14 @@ class Accountant:
         found = self._repair(connection, number, wanted, stop) if self._settings.sink.repair else {}
         if stop.is_set():
             return
+        self._meters.holes(holes)
         back = {(stream.collector, stream.epoch) for stream in found}
         if gone := [one for one in suspects if one.key not in back]:
-            orphan(connection, self._letters, self._topics, number, gone)
+            self._meters.epochs_ended(EventKind.ORPHANED, orphan(connection, self._letters, self._topics, number, gone))
         if lost := without(holes, found):
             self._letters.tell([missing(self._topics, stream, seqs, number) for stream, seqs in lost.items()])
             mark_missing(connection, lost)
+            self._meters.missing(lost)
             for stream, seqs in lost.items():
                 logger.warning("records are missing", extra=_facts(stream, seqs))
 
@@ -184,6 +193,7 @@ class Accountant:
             these = seqs_of(finds)
             self._letters.tell([repaired(self._topics, stream, seqs, number) for stream, seqs in these.items()])
             self._letters.send([find.letter for find in finds])
+            self._meters.repaired(len(finds))
             found = joined(found, these)
         for stream, seqs in found.items():
             logger.warning("records repaired", extra=_facts(stream, seqs))

@@ -1,5 +1,6 @@
 """A batch, and what it does to the ledger once the locked rows are known. Pure."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -7,7 +8,7 @@ from pganalytics.schemas.events import EventKind
 from pganalytics.schemas.identity import Stream
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.sink.beats import Beat, EpochBeat, Listing
-from pganalytics.sink.records import Noticed, Partition, Place, Poison, Reading, Row, Span
+from pganalytics.sink.records import Noticed, Partition, Place, Poison, Reading, Reason, Row, Span
 
 MOST_TIME_US = 2**53
 """A heartbeat's time beyond this is a broken clock: not kept."""
@@ -60,11 +61,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """`new`: the rows to write. `changes`: by stream, in key order. `duplicates`: rows that are in the store already."""
+    """`new`: the rows to write. `changes`: by stream, in key order. `duplicates`: rows that are in the store already.
+
+    `dead`: how many cannot be stored, by reason.
+    """
 
     new: tuple[Row, ...]
     changes: Mapping[Stream, Change]
     duplicates: int
+    dead: Mapping[Reason, int]
 
 
 def windows(batch: Batch) -> dict[Stream, Ranges]:
@@ -96,7 +101,8 @@ def plan(batch: Batch, stored: Mapping[Stream, Ranges]) -> Plan:
         for stream, highest in beat.emitted.items():
             changes[stream].emitted = max(changes[stream].emitted, highest)
             changes[stream].sent |= beat.sent[stream]
-    return Plan(new=tuple(new), changes=changes, duplicates=len(batch.rows) - len(new))
+    dead = Counter(poison.reason for poison in batch.poisons)
+    return Plan(new=tuple(new), changes=changes, duplicates=len(batch.rows) - len(new), dead=dead)
 
 
 def epochs(batch: Batch) -> list[EpochBeat]:

@@ -79,31 +79,37 @@ def read_suspects(connection: StoreConnection, collectors: Iterable[str] | None 
     return [Suspect(*row) for row in connection.execute(statement("epochs_suspect"), [_ENOUGH, wanted]).fetchall()]
 
 
-def orphan(connection: StoreConnection, letters: Letters, topics: Topics, number: int, suspects: Sequence[Suspect]) -> None:
-    """Nothing of these is on its way: tell, and call them orphaned but for those that a heartbeat has named meanwhile."""
+def orphan(connection: StoreConnection, letters: Letters, topics: Topics, number: int, suspects: Sequence[Suspect]) -> int:
+    """Nothing of these is on its way: tell, and call them orphaned but for those that a heartbeat has named meanwhile.
+
+    How many are orphaned now.
+    """
     kind = EventKind.ORPHANED
     letters.tell([of_epoch(kind, topics, one.collector, one.epoch, number, one.detail) for one in suspects])
-    connection.execute(statement("epochs_orphan"), [_ENOUGH, *_columns(one.key for one in suspects)])
+    orphaned = connection.execute(statement("epochs_orphan"), [_ENOUGH, *_columns(one.key for one in suspects)]).rowcount
     for one in suspects:
         logger.error("spool is gone", extra={"collector": one.collector, "epoch": one.epoch, "detail": one.detail})
+    return orphaned
 
 
 def tell_of_rolled_back(
     connection: StoreConnection, letters: Letters, topics: Topics, partition_if_ours: Callable[[str], int | None]
-) -> None:
-    """What is known above what a final heartbeat said, once."""
+) -> int:
+    """What is known above what a final heartbeat said, once. The number of epochs."""
     found: list[tuple[Stream, Ranges, int]] = []
     for name, epoch, lane, low, high in connection.execute(statement("epochs_rolled_back")).fetchall():
         number = partition_if_ours(name)
         if number is not None:
             found.append((Stream(name, epoch, Lane(lane)), Ranges.of([(low, high)]), number))
     if not found:
-        return
+        return 0
     letters.tell([spool_rolled_back(topics, stream, seqs, number) for stream, seqs, number in found])
-    connection.execute(statement("epochs_roll_back"), _columns({(stream.collector, stream.epoch) for stream, _, _ in found}))
+    epochs = {(stream.collector, stream.epoch) for stream, _, _ in found}
+    connection.execute(statement("epochs_roll_back"), _columns(epochs))
     for stream, seqs, _ in found:
         facts = {"collector": stream.collector, "epoch": stream.epoch, "lane": stream.lane.value, "seqs": str(seqs)}
         logger.error("spool was put back to an earlier state", extra=facts)
+    return len(epochs)
 
 
 def strays(connection: StoreConnection, suspects: Iterable[Suspect]) -> dict[Stream, Ranges]:

@@ -23,6 +23,7 @@ from pganalytics.sink.consumer import RecordConsumer
 from pganalytics.sink.errors import Displaced, MostFail, TryAgain
 from pganalytics.sink.intake import read, schema_of
 from pganalytics.sink.letters import DeadLetters, Letters
+from pganalytics.sink.meters import KAFKA, STORE, Meters
 from pganalytics.sink.outages import as_sink_error
 from pganalytics.sink.positions import find_positions
 from pganalytics.sink.session import Session
@@ -45,6 +46,7 @@ class SinkLoop:
         catalogue: Catalogue,
         letters: Letters,
         admin: AdminClient,
+        meters: Meters,
     ) -> None:
         self._settings = settings
         self._topics = topics
@@ -53,6 +55,7 @@ class SinkLoop:
         self._letters = letters
         self._dead_letters = DeadLetters(letters)
         self._admin = admin
+        self._meters = meters
         self._session: Session | None = None
         self._pending: tuple[int, Batch] | None = None
         self._backoff = Backoff(first_s=0.1, most_s=settings.sink.retry_max_s)
@@ -82,7 +85,7 @@ class SinkLoop:
         except TryAgain as error:
             self._back_off(error)
         except Unreachable as error:
-            self._back_off(TryAgain("kafka", str(error)))
+            self._back_off(TryAgain(KAFKA, str(error)))
         except psycopg.Error as error:
             again = as_sink_error(error)
             if not isinstance(again, TryAgain):
@@ -97,7 +100,9 @@ class SinkLoop:
         batch = self._batch()
         if batch is None:
             return
-        session.write(batch)
+        began = time.monotonic()
+        plan = session.write(batch)
+        self._meters.written(batch, plan, time.monotonic() - began)
         self._consumer.commit(batch.spans)
         self._pending = None
         self._recent = self._weighed
@@ -180,12 +185,14 @@ class SinkLoop:
 
     def _back_off(self, error: TryAgain) -> None:
         self._disconnect()
+        self._meters.waits(KAFKA if error.kind == KAFKA else STORE)
         self._backoff = self._backoff.failed()
         self._again_at = time.monotonic() + self._backoff.delay_s(random.random())  # noqa: S311
         if self._backoff.attempts > 1 and self._news.is_news("away", error.kind):  # once is nothing: a deadlock, a new leader
             logger.warning("the sink waits", extra={"kind": error.kind, "detail": error.detail})
 
     def _succeeded(self) -> None:
+        self._meters.goes_on()
         self._backoff = self._backoff.succeeded()
         if self._news.is_news("away", ""):
             logger.warning("the sink goes on")

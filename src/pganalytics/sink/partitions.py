@@ -44,28 +44,27 @@ def read_days(connection: StoreConnection, metric: str) -> set[int]:
     return {day for (name,) in rows if (day := day_of(metric, name)) is not None}
 
 
-def make_day(connection: StoreConnection, metric: str, day: int) -> None:
-    """Make one partition; nothing happens when it is there.
+def make_day(connection: StoreConnection, metric: str, day: int) -> bool:
+    """Make one partition; whether it was made: nothing happens when it is there.
 
     Made beside the table and then attached: that blocks neither readers nor writers of the table.
     """
     with connection.transaction():
         lock(connection, TABLES_LOCK)
         if day in read_days(connection, metric):
-            return
+            return False
         name = f"metrics_daily.{quoted(partition_name(metric, day))}"
         low, high = (f"{_EPOCH + timedelta(days=each):%Y-%m-%d} 00:00:00+00" for each in (day, day + 1))
         table = f"metrics.{quoted(metric)}"
         connection.execute(f"create table {name} (like {table} including storage including compression)".encode())
         connection.execute(f"alter table {table} attach partition {name} for values from ('{low}') to ('{high}')".encode())
+    return True
 
 
-def make_days(connection: StoreConnection, metric: str, days: Iterable[int]) -> None:
-    """Make the partitions that are absent."""
+def make_days(connection: StoreConnection, metric: str, days: Iterable[int]) -> int:
+    """Make the partitions that are absent; how many."""
     present = read_days(connection, metric)
-    for day in days:
-        if day not in present:
-            make_day(connection, metric, day)
+    return [make_day(connection, metric, day) for day in days if day not in present].count(True)
 
 
 def drop_day(connection: StoreConnection, metric: str, day: int) -> int:

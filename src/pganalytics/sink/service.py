@@ -4,10 +4,13 @@ import logging
 import time
 
 from pganalytics.runtime.compacted import CompactedReader
+from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, Unreachable
 from pganalytics.runtime.kafka import admin, topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.offsets import GroupOffsets
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
 from pganalytics.sink import store
@@ -17,6 +20,7 @@ from pganalytics.sink.consumer import RecordConsumer
 from pganalytics.sink.errors import MostFail
 from pganalytics.sink.letters import Letters
 from pganalytics.sink.loop import SinkLoop
+from pganalytics.sink.meters import Meters
 from pganalytics.sink.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -32,10 +36,15 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     if problems := topic_problems(settings.kafka, topics.table()):
         raise Unreachable("\n".join(problems))
     store.check(settings)
-    with CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas:
-        loop = build_loop(settings, topics, schemas)
-        upkeep = Upkeep(settings)
-        accountant = build_accountant(settings, topics)
+    measurements = build_measurements(Service.SINK)
+    meters = Meters(measurements)
+    with (
+        serving(measurements, lifecycle, settings.sink, section="sink"),
+        CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas,
+    ):
+        loop = build_loop(settings, topics, schemas, meters)
+        upkeep = Upkeep(settings, meters)
+        accountant = build_accountant(settings, topics, meters)
         lifecycle.spawn("sink", lambda: loop.run(lifecycle.stop))
         lifecycle.spawn("sink-upkeep", lambda: upkeep.run(lifecycle.stop))
         lifecycle.spawn("sink-accountant", lambda: accountant.run(lifecycle.stop))
@@ -49,7 +58,7 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     logger.info("sink stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})
 
 
-def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader) -> SinkLoop:
+def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader, meters: Meters) -> SinkLoop:
     """The working thread's parts, put together."""
     return SinkLoop(
         settings,
@@ -58,10 +67,11 @@ def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader) -> 
         catalogue=Catalogue(schemas),
         letters=Letters(settings.kafka, topics),
         admin=admin(settings.kafka),
+        meters=meters,
     )
 
 
-def build_accountant(settings: Settings, topics: Topics) -> Accountant:
+def build_accountant(settings: Settings, topics: Topics, meters: Meters) -> Accountant:
     """The accountant with clients of its own."""
     return Accountant(
         settings,
@@ -69,4 +79,5 @@ def build_accountant(settings: Settings, topics: Topics) -> Accountant:
         letters=Letters(settings.kafka, topics),
         client=admin(settings.kafka),
         offsets=GroupOffsets(settings.kafka, f"{topics.prefix}.streams", name="accountant"),
+        meters=meters,
     )

@@ -18,6 +18,7 @@ from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.sink.catalogue import retention_days
 from pganalytics.sink.connection import StoreConnection
 from pganalytics.sink.dictionaries import forget_expired
+from pganalytics.sink.meters import Meters
 from pganalytics.sink.outages import as_sink_error, first_line
 from pganalytics.sink.partitions import drop_day, expired_days, make_days, read_days, wanted_days
 from pganalytics.sink.statements import statement
@@ -34,8 +35,9 @@ LIST_RETENTION_DAYS = 90
 class Upkeep:
     """`run` is the body of its thread."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, meters: Meters) -> None:
         self._settings = settings
+        self._meters = meters
         self._backoff = Backoff(first_s=1.0, most_s=60.0)
         self._news = OnChange()
 
@@ -47,7 +49,8 @@ class Upkeep:
     def _try(self) -> bool:
         try:
             with StoreConnection.open(self._settings.store, name="sink upkeep") as connection:
-                look_after(connection, today=int(time.time()) // DAY_S, ahead=self._settings.sink.partitions_ahead_days)
+                ahead = self._settings.sink.partitions_ahead_days
+                look_after(connection, self._meters, today=int(time.time()) // DAY_S, ahead=ahead)
         except (psycopg.Error, SettingsError) as error:
             if isinstance(error, psycopg.Error) and as_sink_error(error) is None:
                 raise
@@ -61,16 +64,18 @@ class Upkeep:
         return True
 
 
-def look_after(connection: StoreConnection, *, today: int, ahead: int) -> None:
+def look_after(connection: StoreConnection, meters: Meters, *, today: int, ahead: int) -> None:
     """One round: tables, partitions ahead, retention. `today` in days since 1970."""
     tables = Tables(connection)
     for schema in builtin_schemas().values():
         if (conflict := tables.ensure(schema)) is not None:
             logger.warning("schema refused", extra={"detail": conflict.detail})
     for metric, schemas in read_schemas(connection).items():
-        make_days(connection, metric, wanted_days(today, ahead))
+        meters.partitions_made(make_days(connection, metric, wanted_days(today, ahead)))
         for day in expired_days(read_days(connection, metric), today, retention_days(schemas[-1])):
-            logger.info("retention", extra={"metric": metric, "day": day, "rows": drop_day(connection, metric, day)})
+            rows = drop_day(connection, metric, day)
+            meters.rows_dropped(rows)
+            logger.info("retention", extra={"metric": metric, "day": day, "rows": rows})
             forget_expired(connection, schemas[-1], day + 1)
     for expire in ("events_expire", "dead_letters_expire"):
         connection.execute(statement(expire), [today - LIST_RETENTION_DAYS])

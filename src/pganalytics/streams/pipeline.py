@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pganalytics.schemas.events import Event
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.guard import Guard
+from pganalytics.streams.meters import Meters
 from pganalytics.streams.outputs import Outputs
 from pganalytics.streams.positions import Positions, Start
 from pganalytics.streams.processor import Processor, event_record, position_outside_log
@@ -21,12 +22,15 @@ logger = logging.getLogger(__name__)
 class Pipeline:
     """Takes batches one after another, in the event loop's thread. Any exception must end the process."""
 
-    def __init__(self, topics: Topics, positions: Positions, *, guard: Guard, processor: Processor, outputs: Outputs) -> None:
+    def __init__(
+        self, topics: Topics, positions: Positions, *, guard: Guard, processor: Processor, outputs: Outputs, meters: Meters
+    ) -> None:
         self._topics = topics
         self._positions = positions
         self._guard = guard
         self._processor = processor
         self._outputs = outputs
+        self._meters = meters
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
         """Returns when everything made of these records is acknowledged, or when they are no longer ours."""
@@ -37,8 +41,10 @@ class Pipeline:
         taken, jumps = self._positions.take(arrivals)
         if not await self._guard.explain(jumps):
             return
-        told = [event_record(self._topics, event) for event in self._outside(arrivals, starts)]
-        await self._outputs.deliver(self._processor.process(arrivals) + told)
+        decided = self._processor.process(arrivals)
+        events = decided.events + self._outside(arrivals, starts)
+        await self._outputs.deliver(decided.records + [event_record(self._topics, event) for event in events])
+        self._meters.delivered(arrivals, decided.records, events)
         if generation == self._positions.generation:
             self._positions.finish(taken)
 

@@ -35,9 +35,17 @@ class Run:
     high: int
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What is sent for one batch. `records`: one for each arrival, in its order. `events`: to be sent after them."""
+
+    records: list[Outgoing]
+    events: list[Event]
+
+
 @dataclass(slots=True)
 class Outcome:
-    """What is sent for one batch; the events last."""
+    """What has been decided of a batch so far."""
 
     records: list[Outgoing] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -53,7 +61,7 @@ class Processor:
         self._accounts: Bounded[str, Account] = Bounded(MOST_COLLECTORS)
         self._sights: Bounded[Stream, Sight] = Bounded(MOST_SEQUENCES)
 
-    def process(self, arrivals: Iterable[Arrival]) -> list[Outgoing]:
+    def process(self, arrivals: Iterable[Arrival]) -> Decided:
         """Decide on a batch; everything returned must be acknowledged before the batch counts as finished."""
         outcome = Outcome()
         for arrival in arrivals:
@@ -64,7 +72,7 @@ class Processor:
             else:
                 self._decide(arrival, headers, outcome)
         events = outcome.events + [_deferred(stream, run) for stream, runs in outcome.deferred.items() for run in runs]
-        return outcome.records + [event_record(self._topics, event) for event in events]
+        return Decided(outcome.records, events)
 
     def _decide(self, arrival: Arrival, headers: Headers, outcome: Outcome) -> None:
         who = headers.identity

@@ -5,9 +5,12 @@ import logging
 import threading
 import time
 
+from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, SettingsError, Unreachable
 from pganalytics.runtime.kafka import topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
 
@@ -26,19 +29,21 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         if error.name is None or error.name.split(".")[0] not in ("faust", "mode", "aiokafka"):
             raise
         raise SettingsError(f"the streams need {error.name}: install `pganalytics[streams]`") from error
-    worker = Worker(settings)
+    measurements = build_measurements(Service.STREAMS)
+    worker = Worker(settings, measurements)
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     if problems := topic_problems(settings.kafka, topics.table()):
         raise Unreachable("\n".join(problems))
     delivered = threading.Event()
-    lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
-    thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
-    logger.info("streams started", extra={"prefix": topics.prefix})
-    lifecycle.wait()
-    deadline = time.monotonic() + settings.streams.stop_timeout_s
-    thread.join(settings.streams.stop_timeout_s)
-    delivered.set()
-    late = lifecycle.join_all(deadline + 1)
+    with serving(measurements, lifecycle, settings.streams, section="streams"):
+        lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
+        thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
+        logger.info("streams started", extra={"prefix": topics.prefix})
+        lifecycle.wait()
+        deadline = time.monotonic() + settings.streams.stop_timeout_s
+        thread.join(settings.streams.stop_timeout_s)
+        delivered.set()
+        late = lifecycle.join_all(deadline + 1)
     if isinstance(lifecycle.failure, Unreachable):
         raise lifecycle.failure
     if lifecycle.failure is not None:

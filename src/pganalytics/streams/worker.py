@@ -8,12 +8,14 @@ import threading
 from aiokafka.errors import KafkaConnectionError
 
 from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.measurements import Measurements
 from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.app import build_app, group_of
 from pganalytics.streams.failstop import fail_stop
 from pganalytics.streams.guard import Guard
+from pganalytics.streams.meters import Meters
 from pganalytics.streams.outputs import build_outputs
 from pganalytics.streams.overrides import App, check_versions
 from pganalytics.streams.pipeline import Pipeline
@@ -31,9 +33,10 @@ TICK_S = 0.1
 class Worker:
     """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, measurements: Measurements) -> None:
         check_versions()
         self._settings = settings
+        self._measurements = measurements
         self._credentials = credentials_of(settings.kafka.options)
         self.outputs = build_outputs(settings.kafka)
 
@@ -52,6 +55,7 @@ class Worker:
             guard=Guard(offsets, positions, stopping=stop.is_set),
             processor=Processor(topics, Limits.of(self._settings.streams.quota)),
             outputs=self.outputs,
+            meters=Meters(self._measurements, topics, positions),
         )
         app = build_app(
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop

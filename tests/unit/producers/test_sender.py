@@ -10,9 +10,12 @@ from confluent_kafka import KafkaError, KafkaException
 
 from pganalytics.producers import sender as module
 from pganalytics.producers.group_commit import Refused
+from pganalytics.producers.meters import Meters
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.runtime.errors import Crash
+from pganalytics.runtime.measurements import build_measurements
+from pganalytics.runtime.self_metrics import Service
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Lane
 from pganalytics.schemas.topics import Topics
@@ -70,7 +73,8 @@ class Bench:
         self.spool = Spool.open(folder)
         self.spool.start_epoch("a", 100)
         self.broker = Broker()
-        self.sender = Sender(self.spool, TOPICS, self.broker, clock=lambda: self.now)
+        self.measurements = build_measurements(Service.COLLECT)
+        self.sender = Sender(self.spool, TOPICS, self.broker, Meters(self.measurements), clock=lambda: self.now)
 
     def turn(self) -> None:
         self.sender.turn()
@@ -119,6 +123,24 @@ def test_a_record_leaves_the_spool_only_when_it_is_acknowledged(bench: Bench) ->
     bench.broker.answer()
     bench.turn()
     assert bench.spool.usage == (0, 0)
+
+
+def test_what_kafka_acknowledges_and_what_it_refuses_is_counted(bench: Bench) -> None:
+    """By lane and by error; a schema is no record, but its failures are failures."""
+    bench.spool.append(snapshot())
+    beat(bench.spool)
+    bench.turn()
+    bench.broker.answer(KafkaError._MSG_TIMED_OUT)
+    bench.turn()
+    bench.now = 1000.0
+    bench.release()
+    bench.turn()
+    bench.broker.answer()
+    bench.turn()
+    text = bench.measurements.text().decode()
+    for lane, count in ((Lane.CRITICAL, 1), (Lane.NORMAL, 1), (Lane.BULK, 0)):
+        assert f'pganalytics_collect_records_acknowledged_total{{lane="{lane}"}} {count}.0\n' in text
+    assert 'pganalytics_collect_send_failures_total{error="_MSG_TIMED_OUT"} 2.0\n' in text
 
 
 def test_critical_records_overtake_a_backlog(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

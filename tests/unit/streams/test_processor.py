@@ -11,7 +11,7 @@ from pganalytics.schemas.events import Event, EventKind, decode_event
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Lane
 from pganalytics.schemas.ranges import Ranges
-from pganalytics.streams.processor import Processor
+from pganalytics.streams.processor import Decided, Processor, event_record
 from pganalytics.streams.quota import Limits
 from pganalytics.streams.records import Arrival, Outgoing
 from unit.streams.arrivals import START_US, TOPICS, arrival
@@ -21,9 +21,11 @@ AMPLE = Limits.of(Quota(records_per_s=1000, rows_per_s=10**6, bytes_per_s=10**8)
 TIGHT = Limits.of(Quota(records_per_s=1, rows_per_s=10**6, bytes_per_s=10**8, burst_s=3))
 
 
-def split(outgoing: list[Outgoing]) -> tuple[list[Outgoing], list[Event]]:
-    records = [each for each in outgoing if each.topic != TOPICS.events]
-    return records, [decode_event(each.value or b"") for each in outgoing if each.topic == TOPICS.events]
+def split(decided: Decided) -> tuple[list[Outgoing], list[Event]]:
+    """The records, and the events as they are read."""
+    sent = [event_record(TOPICS, event) for event in decided.events]
+    assert {each.topic for each in sent} <= {TOPICS.events}
+    return decided.records, [decode_event(each.value or b"") for each in sent]
 
 
 def test_a_record_goes_on_unchanged_with_our_two_headers() -> None:

@@ -13,7 +13,8 @@ from pganalytics.streams import service
 def test_a_broker_that_goes_away_while_faust_starts_is_unreachable_and_no_crash(monkeypatch: pytest.MonkeyPatch) -> None:
     """The topics were checked a moment ago. A supervisor that restarts after 69 does so here, too."""
     monkeypatch.setattr(service, "topic_problems", lambda kafka, wanted: [])
-    settings = Settings.model_validate({"kafka": {"bootstrap": f"{HOST}:{free_port()}", "development": True}})
+    kafka = {"bootstrap": f"{HOST}:{free_port()}", "development": True}
+    settings = Settings.model_validate({"kafka": kafka, "streams": {"http_port": 0}})
     lifecycle = Lifecycle()
     with pytest.raises(Unreachable, match="no broker answers: start it"):
         service.run(settings, lifecycle)

@@ -26,7 +26,9 @@ def write_settings(folder: Path, servers: DemoServers, *, prefix: str) -> Path:
         "development = true",
         *_section("store", host="127.0.0.1", port=servers.store.port, dbname=STORE_DATABASE, user=servers.store.user),
         f"password_file = {json.dumps(str(servers.store.password_file))}",
-        *_section("collect", state_dir=str(folder / "state")),
+        *_section("collect", state_dir=str(folder / "state"), http_port=0),
+        *_section("streams", http_port=0),
+        *_section("sink", http_port=0),
     ]
     for metric in builtin_schemas():
         lines += _section(f"metrics.{metric}", interval_s=INTERVAL_S)

@@ -1,0 +1,94 @@
+"""The agent's self-metrics. Whoever moves something says so here; what is counted elsewhere is read at each scrape."""
+
+from collections.abc import Mapping
+
+from pganalytics.producers.failures import CURES
+from pganalytics.producers.pools import Pools
+from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
+from pganalytics.producers.schedule import JobKey
+from pganalytics.producers.spool import Spool
+from pganalytics.producers.target_state import TargetState
+from pganalytics.runtime.measurements import Measurements
+from pganalytics.schemas.identity import LANES, Lane
+
+JOBS = "pganalytics_collect_jobs_total"
+STUBS = "pganalytics_collect_stubs_total"
+ACKNOWLEDGED = "pganalytics_collect_records_acknowledged_total"
+NOT_DONE = ("skipped", "held_back")
+"""What `TargetState` counts of jobs, as in skipped.running."""
+STUB = "stubs"
+
+
+class Meters:
+    """For one agent. Any thread may call."""
+
+    def __init__(self, measurements: Measurements) -> None:
+        self._measurements = measurements
+        for lane in LANES:
+            measurements.count(ACKNOWLEDGED, 0, lane=lane)
+
+    def job_ended(self, key: JobKey, outcome: Outcome) -> None:
+        """A job came to its end. What was held back is counted by the collector's state."""
+        match outcome:
+            case Collected():
+                self._job(key.collector, "collected", "")
+                self._measurements.put_now(
+                    "pganalytics_collect_last_success_timestamp_seconds", collector=key.collector, metric=key.metric
+                )
+            case Unavailable():
+                self._job(key.collector, "unavailable", "")
+            case Failed():
+                self._job(key.collector, "failed", reason_of(outcome.kind))
+
+    def acknowledged(self, lane: Lane) -> None:
+        """Kafka has a record."""
+        self._measurements.count(ACKNOWLEDGED, lane=lane)
+
+    def send_failed(self, error: str) -> None:
+        """Kafka has not; `error` is the name of its error."""
+        self._measurements.count("pganalytics_collect_send_failures_total", error=error)
+
+    def heartbeat_made(self) -> None:
+        """The spool has a heartbeat."""
+        self._measurements.count("pganalytics_collect_heartbeats_total")
+
+    def read_at_scrape(self, spool: Spool, pools: Pools, states: Mapping[str, TargetState], named: frozenset[str]) -> None:
+        """Take these over at each scrape. `named`: collectors that the settings name; the others have no target."""
+
+        def read() -> None:
+            self._read_spool(spool)
+            self._read_pools(pools)
+            for collector, state in states.items():
+                self._read_state(collector, state, has_target=collector in named)
+
+        self._measurements.read_at_scrape(read)
+
+    def _job(self, collector: str, outcome: str, reason: str) -> None:
+        self._measurements.count(JOBS, collector=collector, outcome=outcome, reason=reason)
+
+    def _read_spool(self, spool: Spool) -> None:
+        records, size = spool.usage
+        self._measurements.put("pganalytics_collect_spool_records", records)
+        self._measurements.put("pganalytics_collect_spool_bytes", size)
+        self._measurements.put("pganalytics_collect_spool_soft_limit_ratio", spool.fill)
+
+    def _read_pools(self, pools: Pools) -> None:
+        connections, waiting = pools.totals()
+        self._measurements.put("pganalytics_collect_connections", connections)
+        self._measurements.put("pganalytics_collect_connections_waiting", waiting)
+
+    def _read_state(self, collector: str, state: TargetState, *, has_target: bool) -> None:
+        last, counts = state.seen()
+        if has_target:
+            self._measurements.put("pganalytics_collect_target_up", int(last.up), collector=collector)
+        for name, count in counts.items():
+            what, _, why = name.partition(".")
+            if what in NOT_DONE:
+                self._measurements.take_count(JOBS, count, collector=collector, outcome=what, reason=why)
+            elif what == STUB:
+                self._measurements.take_count(STUBS, count, collector=collector, error=why)
+
+
+def reason_of(kind: str) -> str:
+    """The kind of a failure as a label: a word of ours. SQLSTATEs are what the target says; those with a cure are known."""
+    return kind if kind in CURES or not kind.startswith("sqlstate:") else "sqlstate:other"

@@ -1,0 +1,269 @@
+"""The closed list of self-metrics: what a service says of itself at /metrics. Data only; `measurements` keeps the numbers.
+
+`docs/self-metrics.md` is made from it: `python -m pganalytics.runtime.self_metrics` prints it, `make docs` writes it.
+"""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Service(StrEnum):
+    """Who has a self-metric."""
+
+    COLLECT = "collect"
+    STREAMS = "streams"
+    SINK = "sink"
+
+
+class Kind(StrEnum):
+    """A counter only rises while its process lives; a gauge is what is so now."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class SelfMetric:
+    """One name. `about`: one sentence; for a label whose words are few, with the words."""
+
+    service: Service
+    name: str
+    kind: Kind
+    about: str
+    labels: tuple[str, ...] = ()
+
+
+LABELS = {
+    "cause": "whom the sink waits for: store or kafka",
+    "collector": "a collector's id, of those that the agent's settings name and of those that only its spool knows",
+    "error": "the name of Kafka's error",
+    "kind": "what happened, by the name of its event",
+    "lane": "critical, normal or bulk",
+    "metric": "a metric's name",
+    "outcome": "what became of it; the metric's own line has the words",
+    "reason": "why, in a word of pganalytics; empty where the outcome says all. Of SQLSTATEs those that have a cure are named, "
+    "the others are sqlstate:other",
+    "verdict": "passed, or deferred for being over quota",
+}
+"""What labels mean. Values are ours or of the settings: nothing that a target says becomes one."""
+
+COLLECT = (
+    SelfMetric(Service.COLLECT, "pganalytics_collect_spool_records", Kind.GAUGE, "Records in the spool."),
+    SelfMetric(Service.COLLECT, "pganalytics_collect_spool_bytes", Kind.GAUGE, "Size of what is in the spool."),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_spool_soft_limit_ratio",
+        Kind.GAUGE,
+        "Share of the spool's soft limit that is taken; from 1 on readings are held back.",
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_jobs_total",
+        Kind.COUNTER,
+        "Jobs and heartbeats that came due: collected, unavailable, failed, held_back (the next delta covers the interval) or "
+        "skipped; of heartbeats only those that were not made.",
+        ("collector", "outcome", "reason"),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_stubs_total",
+        Kind.COUNTER,
+        "Records that Kafka refused for good and that go without their bodies.",
+        ("collector", "error"),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_records_acknowledged_total",
+        Kind.COUNTER,
+        "Records, heartbeats among them, that Kafka has acknowledged.",
+        ("lane",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_send_failures_total",
+        Kind.COUNTER,
+        "Attempts to send a record or a schema that failed; what failed stays in the spool.",
+        ("error",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_heartbeats_total",
+        Kind.COUNTER,
+        "Heartbeats that were put into the spool, without the last ones at a stop.",
+    ),
+    SelfMetric(
+        Service.COLLECT, "pganalytics_collect_connections", Kind.GAUGE, "Connections to all targets that are held or being made."
+    ),
+    SelfMetric(
+        Service.COLLECT, "pganalytics_collect_connections_waiting", Kind.GAUGE, "Jobs that wait for a connection in the budget."
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_target_up",
+        Kind.GAUGE,
+        "1 when the target answered its last reading, 0 when it did not or was not read yet.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_last_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When a metric was last read; absent before the first time.",
+        ("collector", "metric"),
+    ),
+)
+STREAMS = (
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_records_total",
+        Kind.COUNTER,
+        "Records that were admitted, by the lane in which they were collected; one that is processed again counts again.",
+        ("lane", "verdict"),
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_events_total",
+        Kind.COUNTER,
+        "Events that were told: deferred, gap, gap_filled or position_outside_log.",
+        ("kind",),
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_batches_total",
+        Kind.COUNTER,
+        "Batches of which everything is acknowledged by Kafka.",
+    ),
+    SelfMetric(
+        Service.STREAMS, "pganalytics_streams_rebalances_total", Kind.COUNTER, "Times that partitions were assigned or revoked."
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_last_batch_timestamp_seconds",
+        Kind.GAUGE,
+        "When the last batch was finished; 0 before the first.",
+    ),
+)
+SINK = (
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_records_total",
+        Kind.COUNTER,
+        "Records of batches that were committed: stored, dead (with its reason) or duplicate (stored before: not stored again).",
+        ("outcome", "reason"),
+    ),
+    SelfMetric(Service.SINK, "pganalytics_sink_batches_total", Kind.COUNTER, "Batches that were committed to the store."),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_batch_seconds_total",
+        Kind.COUNTER,
+        "Time that it took to write them, dead letters included.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_waits_total",
+        Kind.COUNTER,
+        "Times that the sink had to wait and try again.",
+        ("cause",),
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_waiting",
+        Kind.GAUGE,
+        "1 while the sink waits for the store or for Kafka, 0 when its last attempt succeeded.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_last_commit_timestamp_seconds",
+        Kind.GAUGE,
+        "When the last batch was committed to the store; 0 before the first.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_rounds_total",
+        Kind.COUNTER,
+        "Rounds of the accountant, each over one partition, that were judged.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_holes_total",
+        Kind.COUNTER,
+        "Records that were sent and, when their round was judged, lay nowhere on their way.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_repaired_total",
+        Kind.COUNTER,
+        "Records that never arrived and that were admitted again from the collected topics.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_missing_total",
+        Kind.COUNTER,
+        "Records that were named missing: sent, never arrived, not in the collected topics.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_last_round_timestamp_seconds",
+        Kind.GAUGE,
+        "When the last round was judged; 0 before the first. Without anything to settle there are none.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_accountant_last_look_timestamp_seconds",
+        Kind.GAUGE,
+        "When the accountant last went through all that is open and found store and Kafka well; 0 before the first time.",
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_epochs_ended_total",
+        Kind.COUNTER,
+        "Epochs that ended: final, orphaned (the spool is gone), spool_rolled_back, or retired by an operator.",
+        ("kind",),
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_partitions_made_total",
+        Kind.COUNTER,
+        "Daily partitions of the store that were made ahead.",
+    ),
+    SelfMetric(Service.SINK, "pganalytics_sink_rows_dropped_total", Kind.COUNTER, "Rows of the store that retention dropped."),
+)
+SELF_METRICS = COLLECT + STREAMS + SINK
+
+HEAD = """\
+# Self-metrics
+
+Made from the list in `src/pganalytics/runtime/self_metrics.py` by `make docs`.
+
+Each service answers `GET /metrics` in Prometheus' text format, at `http_host` and `http_port` of its section of the settings:
+by default `127.0.0.1`, with port 9611 for `collect`, 9612 for `streams` and 9613 for `sink`. A second process of a service on
+one machine needs another port; 0 switches the endpoint off. There is neither a password nor TLS: whoever reaches the address
+may read the names of collectors.
+
+Sizes are bytes, durations are seconds, times are seconds since 1970. Counters begin at 0 with the process. Beside these, each
+service has `process_*` (memory, processor time, open files, start), as Prometheus' own clients name them, where the system
+tells them.
+"""
+
+
+def as_markdown() -> str:
+    """The document."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield HEAD
+    yield from ("## Labels", "", "| label | says |", "|---|---|")
+    yield from (f"| `{name}` | {about} |" for name, about in LABELS.items())
+    for service in Service:
+        yield from ("", f"## {service}", "", "| name | type | labels | says |", "|---|---|---|---|")
+        for one in SELF_METRICS:
+            if one.service is service:
+                labels = ", ".join(f"`{label}`" for label in one.labels)
+                yield f"| `{one.name}` | {one.kind} | {labels} | {one.about} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(as_markdown())
