@@ -149,7 +149,7 @@ def test_a_stranger_doubles_alters_and_loses_nothing(settings: Settings, tmp_pat
     with pipeline(chosen, tmp_path) as services:
         services.start("streams")
         services.start("sink")
-        services.start_load(oracle, seed=8, records=RECORDS)
+        services.start_load(oracle, seed=8, records=RECORDS, rate=RECORDS / 10)
         stranger = Stranger(chosen)
         while len(stranger.taken()) < 2 * INTRUDED:
             time.sleep(0.1)

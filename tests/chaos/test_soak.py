@@ -18,7 +18,6 @@ from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.report import AuditReport, Counts
 
 SEED = 9
-"""Its four points all lie on the way of records that meet no trouble."""
 KEY = ("c1", 2, "normal", 3)
 
 

@@ -80,8 +80,16 @@ def test_a_suspended_broker_answers_nothing_until_it_is_resumed(broker: KafkaBro
 
 
 @pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="reads /proc")
+def open_files(broker: KafkaBroker) -> set[str]:
+    targets = set()
+    for descriptor in Path(f"/proc/{broker.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            targets.add(str(descriptor.readlink()))
+    return targets
+
+
 def test_broker_and_controller_listen_on_loopback_only(broker: KafkaBroker) -> None:
-    targets = [str(descriptor.readlink()) for descriptor in Path(f"/proc/{broker.pid}/fd").iterdir()]
+    targets = open_files(broker)
     inodes = {target[8:-1] for target in targets if target.startswith("socket:[")}
     rows = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()[1:]]
     listening = {row[1] for row in rows if row[3] == "0A" and row[9] in inodes}
@@ -92,10 +100,7 @@ def test_broker_and_controller_listen_on_loopback_only(broker: KafkaBroker) -> N
 
 
 def test_the_jvm_writes_nothing_outside_its_directory(broker: KafkaBroker) -> None:
-    targets = set()
-    for descriptor in Path(f"/proc/{broker.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            targets.add(str(descriptor.readlink()))
+    targets = open_files(broker)
     assert targets
     files = [Path(target) for target in targets if target.startswith("/") and not target.startswith("/dev/")]
     outside = [path for path in files if not path.is_relative_to(broker.directory) and path.suffix != ".jar"]

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -87,7 +88,7 @@ def test_every_version_of_the_extension(server: PostgresServer, tmp_path: Path) 
             for row in connection.execute("select version from pg_available_extension_versions where name = 'pg_stat_statements'")
         }
     tried = [version for version in EXTENSIONS if version in offered]
-    assert len(tried) >= 3
+    assert len(tried) >= min(3, server.major - 12)
     for version in tried:
         target = watched(server, tmp_path, extension=False)
         with psycopg.connect(server.conninfo(target.dbname), autocommit=True) as connection:
@@ -115,7 +116,7 @@ def test_commits_and_rows_are_the_server_s_own(asker: Asker, server: PostgresSer
     with psycopg.connect(server.conninfo(dbname), autocommit=True) as connection:
         oid = connection.execute("select oid from pg_database where datname = current_database()").fetchone()
         assert oid is not None
-        asker.begin("database")
+        begin_at_rest(asker, oid[0])
         for _ in range(50):
             connection.execute("insert into visits select generate_series(1, 10)")
     inserted = 0
@@ -131,6 +132,18 @@ def test_commits_and_rows_are_the_server_s_own(asker: Asker, server: PostgresSer
     assert inserted == 500
 
 
+def begin_at_rest(asker: Asker, database: int) -> None:
+    """Begin when the statistics have arrived; before PostgreSQL 15 a process of its own collects them, half a second late."""
+
+    def is_quiet() -> bool:
+        asker.begin("database")
+        time.sleep(0.6)
+        difference, reading = asker.moved("database")
+        return difference is not None and counters("database", difference, reading, (database,))["tup_inserted"] == 0
+
+    until(is_quiet)
+
+
 def test_a_reset_is_noticed_and_nothing_is_counted_twice(asker: Asker, server: PostgresServer) -> None:
     dbname = asker.jobs["statements"].target.dbname
     with psycopg.connect(server.conninfo(dbname), autocommit=True, prepare_threshold=None) as connection:
@@ -138,13 +151,15 @@ def test_a_reset_is_noticed_and_nothing_is_counted_twice(asker: Asker, server: P
             connection.execute("select 1 from visits")
         asker.begin("statements")
         connection.execute('select "Odd ""schema""".pg_stat_statements_reset()')
-        for _ in range(11):  # more than before the reset: the counter alone does not show it
+        told = server.major >= 14  # the server says when it was; else only a counter that went back shows it
+        times = 11 if told else 7
+        for _ in range(times):  # more than before the reset: the counter alone does not show it
             connection.execute("select 1 from visits")
         difference, _ = asker.moved("statements")
     assert difference is not None
-    assert (difference.whole, difference.reason) == (True, "stats_reset")
+    assert (difference.whole, difference.reason) == ((True, "stats_reset") if told else (False, ""))
     calls = [row[0] for row in difference.longs[:, [2]].tolist()]
-    assert 11 in calls
+    assert times in calls
 
 
 def test_a_crash_that_discards_the_statistics_is_noticed(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a running service says at /metrics is what it has done. One test for each service, and what the accountant finds."""
 
+import contextlib
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,9 +32,18 @@ EPOCHS = "pganalytics_sink_epochs_ended_total"
 
 
 def scrape(port: int) -> Scrape:
-    """By name and label values, these in the order of the labels' names."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        text = answer.read().decode()
+    """By name and label values, these in the order of the labels' names. Waits for a service that has only just been started."""
+    text = ""
+
+    def has_answered() -> bool:
+        nonlocal text
+        with contextlib.suppress(urllib.error.URLError):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+                text = answer.read().decode()
+            return True
+        return False
+
+    until(has_answered)
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     return {(one.name, *(one.labels[label] for label in sorted(one.labels))): one.value for one in samples}
 
