@@ -18,9 +18,9 @@ from typing import Any, cast
 from chaos.oracle import SCHEMAS, OracleFile, stored_content, unclear
 from pganalytics.cli.main import main
 from pganalytics.producers import agent as real
-from pganalytics.producers.collectors import Job
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.meters import Meters
+from pganalytics.producers.plan import Plan
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
@@ -173,10 +173,10 @@ def plant(oracle: Path, *, seed: int, records: int, rate: float, poison: Mapping
     build = real.build_agent
 
     def build_agent(
-        settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender, meters: Meters
+        settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spool, sender: Sender, meters: Meters
     ) -> real.Agent:
         opened = settle_oracle(oracle, spool)
-        agent = build(settings, lifecycle, jobs, spool, sender, meters)
+        agent = build(settings, lifecycle, plan, spool, sender, meters)
         load = Load(opened, spool, agent.epochs, seed=seed, rate=rate, poison=poison)
         agent.dispatch = cast(Dispatch, LoadDispatch(load, records))
         return agent

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, cast
 
 import psycopg
@@ -24,12 +25,12 @@ from pganalytics.producers.diff import Baseline, Difference, compare, first_base
 from pganalytics.producers.emission import reading_of
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.reading import Reading, layout_of
-from pganalytics.producers.results import Failed, Unavailable
+from pganalytics.producers.results import Failed, Gone, Unavailable
 from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.schemas.codec import RecordCodec, fill
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Stream
-from pganalytics.schemas.metric import builtin_schemas
+from pganalytics.schemas.metric import MetricSchema, builtin_schemas
 from pganalytics.schemas.topics import Topics
 from waiting import until
 
@@ -113,16 +114,16 @@ class Arrived:
         return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
 
 
-def collected(kafka: Kafka) -> list[Arrived]:
-    """Everything in the collected topics now, decoded, in the order of each partition."""
+def collected(kafka: Kafka, own: Mapping[str, MetricSchema] = MappingProxyType({})) -> list[Arrived]:
+    """Everything in the collected topics now, decoded, in the order of each partition. `own`: schemas beside the builtin ones."""
     reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0})
     try:
-        return _read(reader, kafka)
+        return _read(reader, kafka, CODECS | {schema.id: RecordCodec(schema) for schema in own.values()})
     finally:
         reader.close()
 
 
-def _read(reader: Consumer, kafka: Kafka) -> list[Arrived]:
+def _read(reader: Consumer, kafka: Kafka, codecs: Mapping[str, RecordCodec]) -> list[Arrived]:
     topics = Topics(kafka.prefix, kafka.partitions)
     parts = [TopicPartition(topics.collected(lane), part, 0) for lane in LANES for part in range(kafka.partitions)]
     ends = {(part.topic, part.partition): _end(reader, part) for part in parts}
@@ -142,7 +143,7 @@ def _read(reader: Consumer, kafka: Kafka) -> list[Arrived]:
         assert (value is None) == (headers.error is not None)
         assert value is None or headers.size == len(value)
         assert message.key() == headers.identity.collector.encode()
-        arrived.append(Arrived(headers, {} if value is None else CODECS[headers.schema].decode(value)))
+        arrived.append(Arrived(headers, {} if value is None else codecs[headers.schema].decode(value)))
     return arrived
 
 
@@ -263,7 +264,7 @@ class Asker:
         self.jobs: dict[str, Job] = {job.key.metric: job for job in jobs}
         self._baselines: dict[str, Baseline] = {}
 
-    def ask(self, metric: str) -> Answer | Unavailable | Failed:
+    def ask(self, metric: str) -> Answer | Unavailable | Failed | Gone:
         return self._questions.ask(self.jobs[metric])
 
     def read(self, metric: str) -> Reading:

@@ -15,6 +15,7 @@ from pganalytics.embedded.binaries import choose_postgres
 from pganalytics.embedded.errors import PortInUse, StartFailed
 from pganalytics.embedded.machine import Machine
 from pganalytics.embedded.postgres import PostgresServer
+from waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -143,3 +144,15 @@ def test_a_suspended_server_keeps_connections_and_answers_nothing(server: Postgr
         assert server.is_running
         server.resume()
         assert client.execute("select 1").fetchone() == (1,)
+
+
+def test_a_standby_follows_and_leaves_nothing(server: PostgresServer, tmp_path: Path) -> None:
+    with server.start_standby(tmp_path / "standby") as standby, psycopg.connect(server.conninfo(), autocommit=True) as client:
+        client.execute("create table followed (n int)")
+        with psycopg.connect(standby.conninfo(), autocommit=True) as reader:
+            until(lambda: reader.execute("select to_regclass('followed') is not null").fetchone() == (True,))
+            assert reader.execute("select pg_is_in_recovery()").fetchone() == (True,)
+        data, log = standby.data, standby.log_path
+    assert data.is_relative_to(tmp_path) or not data.parent.exists()
+    assert log.is_relative_to(tmp_path)
+    assert server.is_running

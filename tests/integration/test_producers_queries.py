@@ -264,6 +264,15 @@ def test_the_session_is_pinned_and_read_only(asker: Asker) -> None:
     }
 
 
+def test_no_query_is_compiled(asker: Asker) -> None:
+    """Compiling a query over views of statistics would cost the server seconds, where it has a compiler."""
+    job = asker.jobs["heartbeat"]
+    with asker.pools.lease("one", job.target, job.target.dbname) as leased:
+        session.limit_transaction(leased, 5)
+        assert leased.execute("show jit").fetchone() == ("off",)
+        leased.rollback()
+
+
 def test_planted_objects_are_not_run(server: PostgresServer, asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
     """Functions and operators in public that would match better than the built-in ones stay silent."""
     dbname = asker.jobs["database"].target.dbname

@@ -14,7 +14,7 @@ from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.pools import Pools
-from pganalytics.producers.results import Collected, Failed, HeldBack, Unavailable
+from pganalytics.producers.results import Collected, Failed, Gone, HeldBack, Outcome, Unavailable
 from pganalytics.producers.runner import Runner
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.spool_file import FILE
@@ -50,8 +50,9 @@ class Agent:
     def end(self) -> None:
         self.spool.close()
 
-    def run(self, job: Job | None = None) -> Collected | Unavailable | Failed | HeldBack:
-        return self.runner.run(job or self.job)
+    def run(self, job: Job | None = None) -> Outcome:
+        (outcome,) = self.runner.run([job or self.job])
+        return outcome
 
     def take(self) -> None:
         """Acknowledge all records, and add up the calls of the workload's statement."""
@@ -168,7 +169,7 @@ def test_a_reset_in_the_middle_of_a_reading_is_not_guessed_at(
     work(connection, 4)
     ask = agent.questions.ask
 
-    def torn(job: Job) -> Answer | Unavailable | Failed:
+    def torn(job: Job) -> Answer | Unavailable | Failed | Gone:
         answer = ask(job)
         assert isinstance(answer, Answer)
         assert answer.after is not None

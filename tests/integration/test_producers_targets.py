@@ -1,9 +1,10 @@
 """Sick targets and wrong settings: each is named with its cure, and harms nothing else."""
 
+import random
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import psycopg
 import pytest
 
 from integration.producers_feed import (
+    QUICK,
     AgentProcess,
     Asker,
     Watched,
@@ -30,7 +32,8 @@ from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
-from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
+from pganalytics.producers.results import Collected, Failed, Outcome
+from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.session import Session
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
@@ -197,7 +200,7 @@ def test_no_more_connections_than_the_budget(postgres: PostgresServer, tmp_path:
 
     monkeypatch.setattr(Session, "connect", counted)
     threads = [threading.Thread(target=lambda job=job: answered.append(questions.ask(job))) for job in jobs * 5]
-    answered: list[Answer | Unavailable | Failed] = []
+    answered: list[object] = []
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -252,9 +255,15 @@ class Pace:
         self._questions = Questions(Pools(50, 2, lambda: float("inf")), load_catalogue(builtin_schemas()))
         states = {job.key.collector: TargetState() for job in jobs}
         meters = Meters(build_measurements(Service.COLLECT))
-        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self._run, states, meters).start(self.lifecycle)
+        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self, states, meters).start(self.lifecycle)
 
-    def _run(self, job: Job) -> Outcome:
+    def forget(self, keys: Collection[JobKey]) -> None:
+        """Nothing is remembered."""
+
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        return [self._read(job) for job in jobs]
+
+    def _read(self, job: Job) -> Outcome:
         answer = self._questions.ask(job)
         if not isinstance(answer, Answer):
             return answer
@@ -263,10 +272,11 @@ class Pace:
 
 
 def readings_beside_hung_targets(one: Watched, *, isolate: bool) -> int:
-    """Readings of one healthy target in six seconds, beside ten that accept and never answer; three jobs a second."""
+    """Readings of one healthy target in six seconds, beside ten that accept and never answer; three jobs a second of each."""
     with silent_server() as silent:
         sick = [{"name": f"sick{number}", "host": "127.0.0.1", "port": silent} for number in range(10)]
-        pace = Pace(jobs_of(one.target("well"), *sick), isolate=isolate)
+        jobs = [job for job in jobs_of(one.target("well"), *sick) if job.key.metric in QUICK]
+        pace = Pace(jobs, isolate=isolate)
         time.sleep(6)
         read = pace.read
         pace.lifecycle.request_stop("done")
@@ -276,6 +286,30 @@ def readings_beside_hung_targets(one: Watched, *, isolate: bool) -> int:
 
 def test_hung_targets_do_not_slow_the_others(one: Watched) -> None:
     assert readings_beside_hung_targets(one, isolate=True) >= 12
+
+
+def test_a_target_that_failed_is_left_alone_by_all_its_jobs(one: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by those that were due before it failed, and waited for a worker: each would take one for as long as it hangs."""
+    monkeypatch.setattr(random, "random", lambda: 1.0)  # the first pause is a whole second
+    lifecycle, jobs = Lifecycle(), jobs_of(one.target("sick"))
+    began: list[float] = []
+
+    class Hanging:
+        def forget(self, keys: Collection[JobKey]) -> None:
+            """Nothing is remembered."""
+
+        def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+            began.append(time.monotonic())
+            lifecycle.stop.wait(0.5)
+            return [Failed("refused", "", "", of_target=True) for _ in jobs]
+
+    assert sum(job.critical for job in jobs) >= 4
+    meters = Meters(build_measurements(Service.COLLECT))
+    Dispatch(jobs, Workers(4), Pauses(60), Hanging(), {"sick": TargetState()}, meters).start(lifecycle)
+    until(lambda: len(began) >= 2)
+    lifecycle.request_stop("done")
+    assert lifecycle.join_all(time.monotonic() + 10) == []
+    assert began[1] - began[0] >= 1.5
 
 
 def test_control_without_isolation_hung_targets_take_all_workers(one: Watched) -> None:
@@ -329,3 +363,33 @@ def test_a_crash_in_any_thread_ends_the_process_and_says_which(
         assert agent.exit_code() == 70
         assert "division by zero" in agent.log[-1]
         assert agent.lines(f"thread_name={thread}")
+
+
+def test_a_superuser_is_refused_with_its_cure_unless_the_settings_allow_one(postgres: PostgresServer, one: Watched) -> None:
+    """Objects planted in a database run with the monitor's rights."""
+    super_one = one.target("one", user=postgres.user, password_file=postgres.password_file)
+    asker = Asker(super_one)
+    outcome = asker.ask("heartbeat")
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.of_target) == ("superuser", True)
+    assert "CREATE ROLE" in outcome.cure
+    assert "pganalytics check --print-role-sql" in outcome.cure
+    asker.pools.close()
+    allowed = Asker({**super_one, "allow_superuser": True})
+    assert isinstance(allowed.ask("heartbeat"), Answer)
+    allowed.pools.close()
+
+
+def test_a_fresh_connection_has_the_limits_and_no_pooler(one: Watched) -> None:
+    asker = Asker(one.target("one"))
+    job = asker.jobs["heartbeat"]
+    with asker.pools.lease("one", job.target, job.database) as session:
+        assert (session.pooled, session.superuser) == (False, False)
+        row = session.execute(
+            "select current_setting('search_path'), current_setting('default_transaction_read_only'), "
+            "current_setting('statement_timeout'), current_setting('lock_timeout'), "
+            "current_setting('idle_in_transaction_session_timeout')"
+        ).fetchone()
+        session.rollback()
+        assert row == ("pg_catalog,pg_temp", "on", "1min", "1s", "1min")
+    asker.pools.close()

@@ -86,6 +86,15 @@ class Cluster:
         configuration.write_text("".join(f"{name} = {quoted(value)}\n" for name, value in chosen.items()))
         self.account.give(configuration)
 
+    def copy_to(self, directory: Path, machine: Machine) -> "Cluster":
+        """The same data and password in another directory, made a standby's. The server must be stopped."""
+        copy = Cluster(directory, self.binaries, self.account, machine)
+        shutil.copytree(self.data, copy.data)
+        (copy.data / "standby.signal").touch()
+        self.account.give(copy.data, *copy.data.rglob("*"))
+        write_private(copy.password_file, self.password_file.read_text())
+        return copy
+
     def remove(self) -> None:
         """Delete what lies outside the caller's directory. Nothing happens when there is nothing."""
         if self.scratch is not None:

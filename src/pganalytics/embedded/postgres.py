@@ -80,6 +80,24 @@ class PostgresServer:
             half_made.pop_all()
         return server
 
+    def start_standby(self, directory: Path, *, settings: Mapping[str, str] | None = None) -> "PostgresServer":
+        """Make a hot standby in `directory` from a copy of our data, for which we stop and start again; it follows us, has our
+        roles and passwords, and answers when this returns. `settings` must allow what ours do (max_connections...)."""
+        machine = Machine.here()
+        self.stop()
+        try:
+            standby = PostgresServer(
+                self._cluster.copy_to(directory.resolve(), machine), port=claim_port(None), password=self.password
+            )
+        finally:
+            self.start_again()
+        with contextlib.ExitStack() as half_made:
+            half_made.callback(standby.remove)
+            followed = {"primary_conninfo": self.conninfo("", application_name="standby")}
+            standby._start_first(followed | dict(settings or {}), attempts=ATTEMPTS, fsync=False)
+            half_made.pop_all()
+        return standby
+
     @property
     def pid(self) -> int:
         """The postmaster."""

@@ -15,13 +15,12 @@ from confluent_kafka import KafkaException, Producer
 
 from pganalytics.producers.answers import Questions
 from pganalytics.producers.beats import Beats, agent_id
-from pganalytics.producers.catalogue import load_catalogue
-from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
+from pganalytics.producers.plan import Plan, make_plan
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.runner import Runner
@@ -38,7 +37,6 @@ from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.headers import HEARTBEAT
 from pganalytics.schemas.identity import make_epoch
-from pganalytics.schemas.metric import builtin_schemas
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 
 logger = logging.getLogger(__name__)
@@ -48,7 +46,7 @@ NOT_CONFIGURED = "not_configured"
 
 def run(settings: Settings, lifecycle: Lifecycle) -> None:
     """Collect until the lifecycle stops and everything is down. Raises SettingsError, Unreachable, Crash."""
-    jobs = resolve_jobs(settings, builtin_schemas(), socket.gethostname())
+    plan = make_plan(settings, socket.gethostname())
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     producer = _producer(settings)
     collect = settings.collect
@@ -61,7 +59,7 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         measurements = build_measurements(Service.COLLECT)
         meters = Meters(measurements)
         with serving(measurements, lifecycle, collect, section="collect"):
-            agent = build_agent(settings, lifecycle, jobs, spool, Sender(spool, topics, producer, meters), meters)
+            agent = build_agent(settings, lifecycle, plan, spool, Sender(spool, topics, producer, meters), meters)
             agent.start()
             lifecycle.wait()
             agent.stop()
@@ -147,10 +145,10 @@ class Agent:
             time.sleep(0.05)
 
 
-def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool: Spool, sender: Sender, meters: Meters) -> Agent:
+def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spool, sender: Sender, meters: Meters) -> Agent:
     """Put the parts together and begin an epoch for each collector, also for those that only the spool knows."""
     collect = settings.collect
-    named = {job.key.collector for job in jobs}
+    named = {job.key.collector for job in plan.jobs}
     leftover = frozenset(spool.collectors()) - named
     states = {one: TargetState() for one in named} | {one: TargetState(NOT_CONFIGURED) for one in leftover}
     epochs = {one: make_epoch(time.time_ns() // 1000, secrets.randbits(10)) for one in states}
@@ -160,16 +158,15 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, jobs: list[Job], spool
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     meters.read_at_scrape(spool, pools, states, frozenset(named))
-    catalogue = load_catalogue({job.key.metric for job in jobs})
-    runner = Runner(Questions(pools, catalogue), spool, epochs, states, Redaction(collect.redact))
-    heartbeat = next(job for job in jobs if job.key.metric == HEARTBEAT)
+    runner = Runner(Questions(pools, plan.catalogue), spool, epochs, states, Redaction(collect.redact))
+    heartbeat = next(job for job in plan.jobs if job.key.metric == HEARTBEAT)
     return Agent(
         settings=settings,
         lifecycle=lifecycle,
         spool=spool,
         pools=pools,
         sender=sender,
-        dispatch=Dispatch(jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner.run, states, meters),
+        dispatch=Dispatch(plan.jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner, states, meters),
         beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters),
         epochs=epochs,
         interval_s=heartbeat.interval_s,

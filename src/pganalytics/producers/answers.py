@@ -1,23 +1,29 @@
 """Asking a target: a lease, the variant that fits, one pipelined round trip, and a plain answer."""
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 
 from pganalytics.producers import failures
+from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
-from pganalytics.producers.results import Failed, Unavailable
+from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Session, Stopping, limit_transaction, server_facts
-from pganalytics.producers.startup_probe import probe
+from pganalytics.producers.startup_probe import Trust, probe
 from pganalytics.runtime.errors import SettingsError
+from pganalytics.runtime.postgres import authorities_of, sslmode_of
 
 MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
+MARK = re.compile(r"/\* pganalytics:\w+ \*/")
+KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, LimitsNotKept)
+"""Errors of connecting that say themselves what is wrong."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -41,6 +47,9 @@ class Answer:
     after: Table | None
 
 
+Reply = Answer | Unavailable | Failed | Gone
+
+
 class Questions:
     """Any worker may ask; a call takes at most the connect timeout, the query's timeout and small margins."""
 
@@ -48,25 +57,47 @@ class Questions:
         self._pools = pools
         self._catalogue = catalogue
 
-    def ask(self, job: Job) -> Answer | Unavailable | Failed:
+    def ask(self, job: Job) -> Reply:
         """One reading. A pooled connection that turns out to be dead is replaced once: the server was restarted."""
         for last_try in (False, True):
             used = False
             try:
-                with self._pools.lease(job.key.collector, job.target, job.target.dbname) as session:
+                with self._pools.lease(job.key.collector, job.target, job.database) as session:
                     used = session.used
                     return self._on(session, job)
             except CannotConnect as error:
-                return self._explain(job, error.cause)
+                failure = self._explain(job, error.cause)
+                if job.key.database and failure.kind == "authentication" and self._is_gone(job):
+                    return Gone()
+                return _of_database(job, failure, error.cause)
             except BudgetExhausted as error:
                 return failures.failed("connection_budget", str(error), of_target=False)
             except psycopg.Error as error:
                 outcome = failures.of_reading(error)
                 went_away = isinstance(outcome, Failed) and outcome.kind in ("lost", "sqlstate:57P01", "sqlstate:57P02")
                 if last_try or not (used and went_away):
-                    return outcome
-                self._pools.drop(job.key.collector, job.target.dbname)
+                    return _of_database(job, outcome, error)
+                self._pools.drop(job.key.collector, job.database)
         raise AssertionError("the second try returns")
+
+    def ask_together(self, jobs: Sequence[Job]) -> list[Reply]:
+        """Readings of one database in one round trip; one by one when that fails, so that one cannot spoil the others."""
+        first = jobs[0]
+        if len(jobs) == 1:
+            return [self.ask(first)]
+        try:
+            with self._pools.lease(first.key.collector, first.target, first.database) as session:
+                return self._together(session, jobs)
+        except (CannotConnect, BudgetExhausted, psycopg.Error):
+            return [self.ask(job) for job in jobs]
+
+    def _together(self, session: Session, jobs: Sequence[Job]) -> list[Reply]:
+        session.deadline = time.monotonic() + sum(job.timeout_s for job in jobs) + MARGIN_S
+        chosen = [self._variant(session, job) for job in jobs]
+        session.rollback()
+        asked = [(job, variant) for job, variant in zip(jobs, chosen, strict=True) if isinstance(variant, Variant)]
+        answers = iter(_query(session, asked) if asked else [])
+        return [next(answers) if isinstance(variant, Variant) else variant for variant in chosen]
 
     def _on(self, session: Session, job: Job) -> Answer | Unavailable:
         session.deadline = time.monotonic() + job.timeout_s + MARGIN_S
@@ -75,7 +106,7 @@ class Questions:
             session.rollback()
             return variant
         try:
-            return _query(session, variant, job)
+            return _query(session, [(job, variant)])[0]
         except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
             session.facts = None  # the extension was changed under us: look again next time
             raise
@@ -85,11 +116,26 @@ class Questions:
         with_extensions = self._catalogue.needs_extension(job.key.metric)
         if session.facts is not None and (session.facts.extensions is not None or not with_extensions):
             variant = self._catalogue.choose(job.key.metric, session.facts)
-            if isinstance(variant, Variant):
+            if isinstance(variant, Variant) or variant.kind is Kind.VERSION:
                 return variant
         limit_transaction(session, job.timeout_s)
         session.facts = server_facts(session, with_extensions=with_extensions)
         return self._catalogue.choose(job.key.metric, session.facts)
+
+    def _is_gone(self, job: Job) -> bool:
+        """Whether a database is not there any more: a login that fails does not say so."""
+        try:
+            with self._pools.lease(job.key.collector, job.target, job.target.dbname) as session:
+                session.deadline = time.monotonic() + job.timeout_s + MARGIN_S
+                limit_transaction(session, job.timeout_s)
+                found = session.execute(
+                    "/* pganalytics */ select 1 from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) %s::name",
+                    (job.key.database,),
+                ).fetchone()
+                session.rollback()
+                return found is None
+        except (CannotConnect, BudgetExhausted, psycopg.Error):
+            return False
 
     def _explain(self, job: Job, cause: Exception) -> Failed:
         if isinstance(cause, SettingsError):
@@ -97,36 +143,63 @@ class Questions:
         if not isinstance(cause, psycopg.Error):
             return failures.failed("lost", str(cause), of_target=True)
         target, kind = job.target, ""
-        if cause.sqlstate is None and not isinstance(cause, psycopg.errors.ConnectionTimeout | DeadlinePassed | Stopping):
+        if cause.sqlstate is None and not isinstance(cause, KNOWN_CAUSES):
             kind = probe(
                 target.host,
                 target.port,
                 user=target.user,
                 dbname=target.dbname,
                 timeout_s=PROBE_TIMEOUT_S,
-                with_tls=target.sslmode not in ("disable", "allow"),
+                trust=Trust(sslmode_of(target), authorities_of(target)),
             )
-        return failures.of_connecting(cause, kind)
+        return failures.of_connecting(cause, kind, target.host)
 
 
-def _query(session: Session, variant: Variant, job: Job) -> Answer:
+def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> Failed | Unavailable | Gone:
+    if not job.key.database:
+        return outcome
+    return failures.of_database(job.key.database, outcome, getattr(cause, "sqlstate", None))
+
+
+def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answer]:
+    """One transaction in one round trip. A context that several metrics share is asked for once; where anything counts, before
+    and after all."""
     if session.facts is None:
         raise AssertionError("a variant was chosen by facts")
-    context, groups = variant.statements(session.facts, job.parameters)
-    frame = [] if context is None else [context]
-    cursors = [session.cursor(binary=True) for _ in (*frame, *groups, *frame)]
+    texts = [variant.statements(session.facts, job.parameters) for job, variant in asked]
+    asked_for = [(job, _unmarked(context)) for (job, _), (context, _) in zip(asked, texts, strict=True) if context is not None]
+    befores = {text: session.cursor(binary=True) for _, text in asked_for}
+    afters = {text: session.cursor(binary=True) for job, text in asked_for if job.schema.counts}
+    groups = [{name: session.cursor(binary=True) for name in each} for _, each in texts]
     asked_us = time.time_ns() // 1000
     with session.pipeline():
-        limit_transaction(session, job.timeout_s)
-        for cursor, text in zip(cursors, (*frame, *groups.values(), *frame), strict=True):
+        limit_transaction(session, max(job.timeout_s for job, _ in asked))
+        for text, cursor in befores.items():
+            cursor.execute(text)
+        for (_, statements), cursors in zip(texts, groups, strict=True):
+            for name, cursor in cursors.items():
+                cursor.execute(statements[name])
+        for text, cursor in afters.items():
             cursor.execute(text)
         session.execute("commit")
     answered_us = time.time_ns() // 1000
-    tables = [Table([column.name for column in cursor.description or ()], cursor.fetchall()) for cursor in cursors]
-    return Answer(
-        asked_us=asked_us,
-        answered_us=answered_us,
-        before=tables[0] if frame else None,
-        groups=dict(zip(groups, tables[len(frame) :], strict=False)),
-        after=tables[-1] if frame else None,
-    )
+    before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
+    return [
+        Answer(
+            asked_us=asked_us,
+            answered_us=answered_us,
+            before=before[_unmarked(context)] if context is not None else None,
+            groups={name: _table(cursor) for name, cursor in cursors.items()},
+            after=after.get(_unmarked(context)) if context is not None else None,
+        )
+        for (context, _), cursors in zip(texts, groups, strict=True)
+    ]
+
+
+def _table(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Table:
+    return Table([column.name for column in cursor.description or ()], cursor.fetchall())
+
+
+def _unmarked(context: str) -> str:
+    """With a mark that is not the metric's: the text may serve several."""
+    return MARK.sub("/* pganalytics */", context, count=1)

@@ -17,7 +17,7 @@ from importlib.resources.abc import Traversable
 
 from psycopg import sql
 
-from pganalytics.producers.results import Unavailable
+from pganalytics.producers.results import Kind, Unavailable
 from pganalytics.runtime.errors import Crash
 
 Version = tuple[int, ...]
@@ -67,6 +67,12 @@ class Variant:
     context: str | None
     groups: Mapping[str, str]
 
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The parameters that its statements use."""
+        texts = (*self.groups.values(), self.context or "")
+        return frozenset(name for text in texts for name in _PARAMETER.findall(text))
+
     def statements(self, facts: ServerFacts, parameters: Mapping[str, int]) -> tuple[str | None, dict[str, str]]:
         """Context and groups as they are sent: marked as ours, parameters and the extension's schema put in."""
         schema = ""
@@ -98,7 +104,9 @@ class Catalogue:
         if not for_server:
             oldest = min(variants, key=lambda one: one.server)
             return Unavailable(
-                f"server version {_text(facts.server)} is too old", f"upgrade the server to {_text(oldest.server)} or later"
+                f"server version {_text(facts.server)} is too old",
+                f"upgrade the server to {_text(oldest.server)} or later",
+                Kind.VERSION,
             )
         fitting = [one for one in for_server if _extension_fits(one, facts)]
         if not fitting:
@@ -106,13 +114,14 @@ class Catalogue:
         role = sql.Identifier(facts.role).as_string(None)
         best = max(fitting, key=lambda one: (one.extension or ("", ()), one.server))
         if best.privilege.startswith("pg_read_all_stats") and not facts.reads_all_stats:
-            return Unavailable(f"role {facts.role} may not read all statistics", f"GRANT pg_monitor TO {role}")
+            return Unavailable(f"role {facts.role} may not read all statistics", f"GRANT pg_monitor TO {role}", Kind.PRIVILEGE)
         if best.extension is not None and not facts.installed[best.extension[0]].usable:
             where = facts.installed[best.extension[0]].schema
             schema = sql.Identifier(where).as_string(None)
             return Unavailable(
                 f"role {facts.role} may not use schema {where} of database {facts.dbname}",
                 f"in database {facts.dbname}: GRANT USAGE ON SCHEMA {schema} TO {role}",
+                Kind.PRIVILEGE,
             )
         return best
 
@@ -120,12 +129,15 @@ class Catalogue:
 def load_catalogue(metrics: Iterable[str], folder: Traversable | None = None) -> Catalogue:
     """Read the queries of these metrics, from the package unless a folder is given."""
     folder = folder or resources.files("pganalytics.producers").joinpath("queries")
-    found = {}
-    for metric in metrics:
-        entries = [entry for entry in folder.joinpath(metric).iterdir() if entry.name.endswith(".sql")]
-        parsed = (parse_variant(metric, entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8")) for entry in entries)
-        found[metric] = tuple(sorted(parsed, key=lambda one: version_of(one.name)))
-    return Catalogue(found)
+    return Catalogue({metric: found for metric in metrics if (found := read_variants(metric, folder))})
+
+
+def read_variants(metric: str, folder: Traversable) -> tuple[Variant, ...]:
+    """The variants of one metric, oldest first; none when the folder has none."""
+    place = folder.joinpath(metric)
+    entries = [entry for entry in place.iterdir() if entry.name.endswith(".sql")] if place.is_dir() else []
+    parsed = (parse_variant(metric, entry.name.removesuffix(".sql"), entry.read_text(encoding="utf-8")) for entry in entries)
+    return tuple(sorted(parsed, key=lambda one: version_of(one.name)))
 
 
 def parse_variant(metric: str, name: str, text: str) -> Variant:
@@ -175,11 +187,14 @@ def _missing_extension(variants: Iterable[Variant], facts: ServerFacts) -> Unava
     quoted = name if name.isidentifier() else sql.Identifier(name).as_string(None)
     if name in facts.installed:
         return Unavailable(
-            f"extension {name} is older than {_text(least)} in database {facts.dbname}", f"ALTER EXTENSION {quoted} UPDATE"
+            f"extension {name} is older than {_text(least)} in database {facts.dbname}",
+            f"in database {facts.dbname}: ALTER EXTENSION {quoted} UPDATE",
+            Kind.EXTENSION,
         )
     return Unavailable(
         f"extension {name} is not installed in database {facts.dbname}",
         f"in database {facts.dbname}: CREATE EXTENSION {quoted}; it also must be in shared_preload_libraries",
+        Kind.EXTENSION,
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from pganalytics.producers.reading import UNREADABLE, Context, Doubles, Key, Longs, Reading
+from pganalytics.producers.scalars import of_another_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ def compare(baseline: Baseline | None, reading: Reading) -> tuple[Difference | N
         doubles=doubles,
         changed=np.flatnonzero((longs != 0).any(axis=1)),
         whole=whole,
-        reason=_reason(baseline.context, reading.context) if whole else "",
+        reason=reason_of(baseline.context, reading.context) if whole else "",
         rows_began=bool((went_back | began).any()),
     )
     kept = np.where(unreadable & anew[:, None], UNREADABLE, now)
@@ -92,31 +93,24 @@ def compare(baseline: Baseline | None, reading: Reading) -> tuple[Difference | N
     return difference, Baseline(reading.context, index, kept, now_doubles, reading.began_us)
 
 
-def scalar_delta(baseline: Context, now: Context, name: str, *, whole: bool) -> Any:
-    """Movement of a counter of which a record has one; None when it cannot be read."""
-    value, before = now.scalars.get(name), baseline.scalars.get(name)
-    if value is None:
-        return None
-    return value if whole or before is None or value < before else value - before
+def reason_of(before: Context, now: Context) -> str:
+    """Why statistics began anew between two readings."""
+    if before.postmaster_start_us != now.postmaster_start_us:
+        return "restart"
+    if now.crash_us is not None and now.crash_us > before.server_time_us:
+        return "crash"
+    return "stats_reset"
 
 
 def _another_server(before: Context, now: Context) -> bool:
     if before.system_identifier != now.system_identifier:
         return True
     known = before.lineage_us is not None and now.lineage_us is not None
-    return known and before.lineage_us != now.lineage_us and not _began_after(before, now)
+    return (known and before.lineage_us != now.lineage_us and not _began_after(before, now)) or of_another_server(before, now)
 
 
 def _began_after(before: Context, now: Context) -> bool:
     return now.lineage_us is not None and now.lineage_us != before.lineage_us and now.lineage_us > before.server_time_us
-
-
-def _reason(before: Context, now: Context) -> str:
-    if before.postmaster_start_us != now.postmaster_start_us:
-        return "restart"
-    if now.crash_us is not None and now.crash_us > before.server_time_us:
-        return "crash"
-    return "stats_reset"
 
 
 def _rows_of(matrix: Any, rows: Longs, like: Any) -> Any:

@@ -1,17 +1,19 @@
 """The scheduler's thread and the workers: who reads what, when. Decisions are `schedule`, `workers` and `pauses`."""
 
+import contextlib
 import logging
 import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
-from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
+from pganalytics.producers.results import Collected, Discovered, Failed, Gone, HeldBack, Kind, Outcome, Unavailable
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Candidate, Workers
@@ -24,9 +26,21 @@ TICK_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    key: JobKey
-    outcome: Outcome
+    """Jobs that a worker took together, and what became of each."""
+
+    keys: tuple[JobKey, ...]
+    outcomes: Sequence[Outcome]
     elapsed_s: float
+
+
+class JobRunner(Protocol):
+    """What is done with jobs; workers call it, and the scheduler when jobs end for good."""
+
+    def run(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+        """Jobs of one target and database, to their ends."""
+
+    def forget(self, keys: Collection[JobKey]) -> None:
+        """These jobs run no more."""
 
 
 class Dispatch:
@@ -37,17 +51,23 @@ class Dispatch:
         jobs: Sequence[Job],
         workers: Workers,
         pauses: Pauses,
-        run_job: Callable[[Job], Outcome],
+        runner: JobRunner,
         states: Mapping[str, TargetState],
         meters: Meters,
     ) -> None:
-        self._jobs = {job.key: job for job in jobs}
+        self._jobs = {job.key: job for job in jobs if not job.is_template}
+        self._templates: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.is_template:
+                self._templates.setdefault(job.key.collector, []).append(job)
         self._workers = workers
         self._pauses = pauses
-        self._run_job = run_job
+        self._runner = runner
         self._states = states
         self._meters = meters
-        self._inbox: queue.Queue[JobKey] = queue.Queue(workers.count)
+        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.count)
+        self._busy: set[JobKey] = set()
+        self._databases: dict[str, set[str]] = {}
         self._finished: queue.Queue[_Finished] = queue.Queue()  # bounded by the number of workers
         self._waiting: dict[JobKey, Candidate] = {}
         self._news = OnChange()
@@ -71,13 +91,43 @@ class Dispatch:
             now = time.monotonic()
             for key in schedule.due(now):
                 self._offer(key, now)
+            self._drop_paused(now)
             for candidate in self._workers.admit(list(self._waiting.values())):
-                del self._waiting[candidate.key]
-                self._inbox.put_nowait(candidate.key)
-            self._take_finished(schedule.wait_s(time.monotonic(), TICK_S))
+                self._inbox.put_nowait(self._bundle(candidate.key))
+            for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
+                for key, outcome in zip(done.keys, done.outcomes, strict=True):
+                    if isinstance(outcome, Discovered):
+                        self._follow(schedule, key.collector, set(outcome.databases))
+
+    def _bundle(self, key: JobKey) -> tuple[JobKey, ...]:
+        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip."""
+        same = [other for other in self._waiting if key.database and other != key and _place(other) == _place(key)]
+        for each in (key, *same):
+            self._waiting.pop(each, None)
+        self._busy.update((key, *same))
+        return (key, *same)
+
+    def _follow(self, schedule: Schedule, collector: str, databases: set[str]) -> None:
+        """Jobs for the databases that are there now, none for those that are not."""
+        templates = self._templates.get(collector, [])
+        known = self._databases.get(collector, set())
+        new = [template.in_database(name) for name in sorted(databases - known) for template in templates]
+        busy = {key.database for key in self._busy if key.collector == collector}
+        left = known - databases - busy
+        gone = [template.in_database(name).key for name in left for template in templates]
+        self._databases[collector] = (known | databases) - left
+        self._jobs |= {job.key: job for job in new}
+        schedule.add([(job.key, job.interval_s) for job in new], time.monotonic())
+        schedule.remove(gone)
+        for key in gone:
+            del self._jobs[key]
+            self._waiting.pop(key, None)
+            self._unavailable.pop(key, None)
+        if gone:
+            self._runner.forget(gone)
 
     def _offer(self, key: JobKey, now: float) -> None:
-        if key in self._waiting or key in self._workers.running:
+        if key in self._waiting or key in self._busy:
             self._states[key.collector].count("skipped.running")
         elif not self._pauses.may_try(key, now):
             self._states[key.collector].count("skipped.backoff")
@@ -85,48 +135,68 @@ class Dispatch:
             job = self._jobs[key]
             self._waiting[key] = Candidate(key, job.critical, job.target.pool_max)
 
-    def _take_finished(self, timeout_s: float) -> None:
-        try:
-            done = self._finished.get(timeout=timeout_s)
+    def _drop_paused(self, now: float) -> None:
+        """A target that failed is left alone also by those of its jobs that wait for a worker already."""
+        for key in [key for key in self._waiting if not self._pauses.may_try(key, now)]:
+            del self._waiting[key]
+            self._states[key.collector].count("skipped.backoff")
+
+    def _take_finished(self, timeout_s: float) -> list[_Finished]:
+        finished = []
+        with contextlib.suppress(queue.Empty):
+            finished.append(self._finished.get(timeout=timeout_s))
             while True:
-                self._note(done)
-                done = self._finished.get_nowait()
-        except queue.Empty:
-            return
+                finished.append(self._finished.get_nowait())
+        for done in finished:
+            self._note(done)
+        return finished
 
     def _note(self, done: _Finished) -> None:
-        of_target = isinstance(done.outcome, Failed) and done.outcome.of_target
-        self._workers.finished(done.key, well=not of_target, elapsed_s=done.elapsed_s)
-        self._pauses.note(done.key, done.outcome, time.monotonic(), random.random())  # noqa: S311
-        self._meters.job_ended(done.key, done.outcome)
-        self._report(done.key, done.outcome)
+        of_target = any(isinstance(outcome, Failed) and outcome.of_target for outcome in done.outcomes)
+        share_s = done.elapsed_s / len(done.keys)
+        self._workers.finished(done.keys[0], well=not of_target, elapsed_s=share_s)
+        self._busy.difference_update(done.keys)
+        for key, outcome in zip(done.keys, done.outcomes, strict=True):
+            self._pauses.note(key, outcome, time.monotonic(), random.random())  # noqa: S311
+            self._meters.job_ended(key, outcome, share_s)
+            self._report(key, outcome)
 
     def _report(self, key: JobKey, outcome: Outcome) -> None:
         """One line when something starts to fail, changes or ends."""
         who = {"collector": key.collector}
         which = {**who, "metric": key.metric}
-        one = f"{key.collector} {key.metric}"
-        if isinstance(outcome, Failed) and outcome.kind == "stopping":
+        which |= {"database": key.database} if key.database else {}
+        one = f"{key.collector} {key.metric} {key.database}"
+        if isinstance(outcome, Gone) or (isinstance(outcome, Failed) and outcome.kind == "stopping"):
+            return
+        if isinstance(outcome, Failed) and outcome.of_database:
+            if self._news.is_news(f"{key.collector}\n{key.database}", outcome.kind):
+                facts = {**who, "database": key.database, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
+                logger.warning("database cannot be read", extra=facts)
             return
         if isinstance(outcome, Failed) and outcome.of_target:
             if self._news.is_news(key.collector, outcome.kind):
                 facts = {**who, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("target cannot be read", extra=facts)
             return
-        if isinstance(outcome, Failed | Collected | Unavailable) and self._news.is_news(key.collector, ""):
+        if isinstance(outcome, Failed | Collected | Unavailable | Discovered) and self._news.is_news(key.collector, ""):
             logger.info("target is read again", extra=who)
+        if key.database and isinstance(outcome, Collected) and self._news.is_news(f"{key.collector}\n{key.database}", ""):
+            logger.info("database is read again", extra={**who, "database": key.database})
         if isinstance(outcome, Failed):
             if self._news.is_news(one, outcome.kind):
                 facts = {**which, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("metric cannot be read", extra=facts)
         elif isinstance(outcome, Unavailable):
             if self._is_first(key, outcome.reason):
-                logger.warning("metric is not available", extra={**which, "reason": outcome.reason, "cure": outcome.cure})
-        elif isinstance(outcome, Collected):
+                level = logging.INFO if outcome.kind is Kind.VERSION else logging.WARNING
+                facts = {**which, "reason": outcome.reason, "cure": outcome.cure}
+                logger.log(level, "metric is not available", extra=facts)
+        elif isinstance(outcome, Collected | Discovered):
             was_unavailable = self._unavailable.pop(key, None) is not None
             if self._news.is_news(one, "") or was_unavailable:
                 logger.info("metric is read again", extra=which)
-        elif self._news.is_news(one, outcome.why):
+        elif isinstance(outcome, HeldBack) and self._news.is_news(one, outcome.why):
             logger.warning("readings are held back", extra={**which, "reason": outcome.why})
 
     def _is_first(self, key: JobKey, reason: str) -> bool:
@@ -138,9 +208,13 @@ class Dispatch:
     def _work(self, lifecycle: Lifecycle) -> None:
         while not lifecycle.stopping:
             try:
-                key = self._inbox.get(timeout=TICK_S)
+                keys = self._inbox.get(timeout=TICK_S)
             except queue.Empty:
                 continue
             began = time.monotonic()
-            outcome = self._run_job(self._jobs[key])
-            self._finished.put(_Finished(key, outcome, time.monotonic() - began))
+            outcomes = self._runner.run([self._jobs[key] for key in keys])
+            self._finished.put(_Finished(keys, outcomes, time.monotonic() - began))
+
+
+def _place(key: JobKey) -> tuple[str, str]:
+    return key.collector, key.database

@@ -3,17 +3,26 @@
 Told apart by class and SQLSTATE, never by text; the text is shown to people only.
 """
 
+from dataclasses import replace
+
 import psycopg
 
-from pganalytics.producers.results import Failed, Unavailable
+from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
+from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
 
 CURES = {
     "refused": "start the server, or correct host and port of the target",
     "dns": "correct host of the target, or mend name resolution",
     "unreachable": "check host, port, sslmode and the network between",
+    "certificate": "let its certificate name {host} and come from an authority that sslrootcert of the target has (default: the "
+    'system\'s); or set sslmode = "require", which encrypts and does not look at the certificate',
+    "no_tls": 'set ssl = on at {host}; or, if you own the network between, sslmode = "prefer" for the target',
     "timeout": "check host, port and firewalls, or raise collect.connect_timeout_s",
     "authentication": "check user, password and dbname of the target, and the server's pg_hba.conf",
+    "superuser": "make a role for monitoring: CREATE ROLE ... LOGIN (`pganalytics check --print-role-sql` prints all of it), and "
+    "let user of the target name it; allow_superuser = true of the target if there is no other way",
+    "limits": "look at what stands between agent and server: it does not keep search_path, read-only mode or timeouts",
     "hung": "look at the server: it accepts connections and does not answer",
     "lost": "none needed if the server was restarted: the next reading connects again",
     "stopping": "none: the agent stops",
@@ -26,33 +35,43 @@ CURES = {
     "sqlstate:57P01": "none needed if the server was restarted: the next reading connects again",
     "duplicate_keys": "report this as a bug of the metric's query",
 }
+OF_TARGET_KINDS = frozenset("refused dns unreachable certificate no_tls superuser stopping password".split())
+"""What is the same in every database of a server."""
 OF_TARGET_CLASSES = ("08", "28", "53", "57P", "58", "3D")
 
 
-def failed(kind: str, reason: str, *, of_target: bool) -> Failed:
-    """A failure of a known kind."""
-    return Failed(kind, _one_line(reason), CURES.get(kind, "see the server's log"), of_target)
+def failed(kind: str, reason: str, *, of_target: bool, host: str = "the host") -> Failed:
+    """A failure of a known kind; `host` is put into its cure."""
+    cure = CURES.get(kind, "see the server's log").replace("{host}", host)
+    return Failed(kind, _one_line(reason), cure, of_target)
 
 
-def of_connecting(error: psycopg.Error, kind: str) -> Failed:
+def of_connecting(error: psycopg.Error, kind: str, host: str = "the host") -> Failed:
     """No connection could be made; `kind` is what the probe found, empty when it found nothing wrong."""
     if isinstance(error, Stopping):
         return failed("stopping", str(error), of_target=False)
-    if error.sqlstate:
+    if isinstance(error, SuperuserRefused):
+        kind = "superuser"
+    elif isinstance(error, LimitsNotKept):
+        kind = "limits"
+    elif error.sqlstate:
         kind = f"sqlstate:{error.sqlstate}"
     elif isinstance(error, psycopg.errors.ConnectionTimeout | DeadlinePassed):
         kind = "timeout"
-    return failed(kind or "unreachable", str(error), of_target=True)
+    return failed(kind or "unreachable", str(error), of_target=True, host=host)
 
 
 def of_reading(error: psycopg.Error) -> Failed | Unavailable:
     """A query failed on an open connection."""
     if isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState):
-        return Unavailable(_one_line(str(error)), "add pg_stat_statements to shared_preload_libraries and restart the server")
+        cure = "add pg_stat_statements to shared_preload_libraries and restart the server"
+        return Unavailable(_one_line(str(error)), cure, Kind.SETTING)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
-        return Unavailable(
-            _one_line(str(error)), "let the target's role read it; pg_monitor is enough for PostgreSQL's own views"
-        )
+        cure = "let the target's role read it; pg_monitor is enough for PostgreSQL's own views"
+        return Unavailable(_one_line(str(error)), cure, Kind.PRIVILEGE)
+    if isinstance(error, psycopg.errors.CharacterNotInRepertoire):
+        cure = "find the statement of a SQL_ASCII database and pg_stat_statements_reset() it, or let dbname name such a database"
+        return Unavailable("a text is not valid in the encoding of the database that is asked", cure, Kind.ENCODING)
     if isinstance(error, DeadlinePassed):
         return failed("hung", str(error), of_target=True)
     if isinstance(error, Stopping):
@@ -60,6 +79,21 @@ def of_reading(error: psycopg.Error) -> Failed | Unavailable:
     if error.sqlstate is None:
         return failed("lost", str(error), of_target=isinstance(error, psycopg.OperationalError))
     return failed(f"sqlstate:{error.sqlstate}", str(error), of_target=error.sqlstate.startswith(OF_TARGET_CLASSES))
+
+
+def of_database(database: str, failure: Failed | Unavailable, sqlstate: str | None) -> Failed | Unavailable | Gone:
+    """The same failure, met in a database beside the one in which the server itself is read: the others go on."""
+    if isinstance(failure, Unavailable):
+        return failure
+    if sqlstate == "3D000":
+        return Gone()
+    if sqlstate in ("42501", "55000"):  # no privilege to connect; allows no connections
+        return Unavailable(
+            failure.reason, f"GRANT CONNECT ON DATABASE {database}, or add it to exclude_databases", Kind.PRIVILEGE
+        )
+    if failure.kind in OF_TARGET_KINDS:
+        return failure
+    return replace(failure, of_target=False, of_database=True)
 
 
 def _one_line(text: str) -> str:

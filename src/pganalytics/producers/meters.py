@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from pganalytics.producers.failures import CURES
 from pganalytics.producers.pools import Pools
-from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
+from pganalytics.producers.results import Collected, Discovered, Failed, Outcome, Unavailable
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
@@ -27,10 +27,11 @@ class Meters:
         for lane in LANES:
             measurements.count(ACKNOWLEDGED, 0, lane=lane)
 
-    def job_ended(self, key: JobKey, outcome: Outcome) -> None:
+    def job_ended(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
         """A job came to its end. What was held back is counted by the collector's state."""
+        self._measurements.count("pganalytics_collect_busy_seconds_total", elapsed_s, collector=key.collector)
         match outcome:
-            case Collected():
+            case Collected() | Discovered():
                 self._job(key.collector, "collected", "")
                 self._measurements.put_now(
                     "pganalytics_collect_last_success_timestamp_seconds", collector=key.collector, metric=key.metric

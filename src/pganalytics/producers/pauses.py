@@ -1,6 +1,6 @@
 """Who is left alone for a while after a failure. Pure: `now` (seconds) and the jitter are arguments.
 
-A failure of the target pauses all its jobs; a failure of one metric pauses that metric alone.
+A failure of the target pauses all its jobs, one of a database the jobs of that database, one of a metric that metric alone.
 """
 
 from dataclasses import dataclass, field
@@ -9,24 +9,26 @@ from pganalytics.producers.results import Failed, HeldBack, Outcome
 from pganalytics.producers.schedule import JobKey
 from pganalytics.runtime.backoff import Backoff
 
+Who = str | tuple[str, str] | JobKey
+
 
 @dataclass(slots=True)
 class Pauses:
     """Back-off states by collector and by job; only those that failed last are here. Belongs to one thread."""
 
     longest_s: float
-    _until: dict[str | JobKey, tuple[Backoff, float]] = field(default_factory=dict)
+    _until: dict[Who, tuple[Backoff, float]] = field(default_factory=dict)
 
     def may_try(self, key: JobKey, now: float) -> bool:
         """Whether neither the job nor its target pauses."""
-        return all(now >= self._until[who][1] for who in (key, key.collector) if who in self._until)
+        return all(now >= self._until[who][1] for who in (key, _database(key), key.collector) if who in self._until)
 
     def note(self, key: JobKey, outcome: Outcome, now: float, jitter: float) -> None:
         """A job came to its end."""
         if isinstance(outcome, HeldBack):
             return
         if isinstance(outcome, Failed):
-            who: str | JobKey = key.collector if outcome.of_target else key
+            who: Who = key.collector if outcome.of_target else _database(key) if outcome.of_database else key
             before = self._until[who][0] if who in self._until else Backoff(first_s=1.0, most_s=self.longest_s)
             after = before.failed()
             self._until[who] = (after, now + after.delay_s(jitter))
@@ -34,4 +36,10 @@ class Pauses:
                 return
         else:
             self._until.pop(key, None)
-        self._until.pop(key.collector, None)
+            self._until.pop(_database(key), None)
+        if not (isinstance(outcome, Failed) and outcome.of_database):
+            self._until.pop(key.collector, None)
+
+
+def _database(key: JobKey) -> tuple[str, str]:
+    return key.collector, key.database

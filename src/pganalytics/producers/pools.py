@@ -1,7 +1,7 @@
 """Connections: one psycopg_pool per (target, database), opened lazily, under one agent-wide budget.
 
 A pool makes its connections in a thread of its own and would try again by itself for minutes; here each job makes at most one
-attempt and gets that attempt's error, so a wrong password is tried once per reading and the back-off is ours (`_Door`).
+attempt and gets that attempt's error, so a wrong password is tried once per reading and the back-off is ours (`Door`).
 Over the budget the pool that was used longest ago and is idle is closed whole; where there is none the job waits.
 """
 
@@ -10,14 +10,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import cast
 
-import psycopg
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
+from pganalytics.producers.door import Door
 from pganalytics.producers.heartbeat import PoolNumbers
-from pganalytics.producers.session import DeadlinePassed, Session, Stopping, configure, connection_string
-from pganalytics.runtime.errors import SettingsError
+from pganalytics.producers.session import DeadlinePassed, Session, Stopping
 from pganalytics.runtime.settings import Target
 
 SLICE_S = 0.05
@@ -37,61 +36,13 @@ class CannotConnect(Exception):
         self.cause = cause
 
 
-class _Door:
-    """Lets a pool connect only while a job asks, once, and keeps the error for all jobs that ask."""
-
-    def __init__(self, target: Target, dbname: str, connect_timeout_s: float) -> None:
-        self.error: Exception | None = None
-        self._target = target
-        self._dbname = dbname
-        self._connect_timeout_s = connect_timeout_s
-        self._asking = 0
-        self._lock = threading.Lock()
-
-    def enter(self) -> None:
-        """A job asks."""
-        with self._lock:
-            self._asking += 1
-
-    def leave(self) -> None:
-        """It has its answer."""
-        with self._lock:
-            self._asking -= 1
-            if not self._asking:
-                self.error = None
-
-    def conninfo(self) -> str:
-        """Called by the pool for each attempt."""
-        if not self._asking or self.error is not None:
-            raise PermissionError("nobody asks, or the attempt has failed")
-        try:
-            return connection_string(self._target, self._dbname, self._connect_timeout_s)
-        except SettingsError as error:
-            self.error = error
-            raise
-
-    def connect(self, conninfo: str, **kwargs: Any) -> Session:
-        """In the place of a connection class."""
-        try:
-            session = Session.connect(conninfo, **kwargs)
-        except psycopg.Error as error:
-            self.error = error
-            raise
-        try:
-            configure(session)
-        except psycopg.Error as error:
-            self.error = error
-            session.close()
-            raise
-        return session
-
-
 @dataclass(slots=True)
 class _Held:
     pool: ConnectionPool[Session]
-    door: _Door
+    door: Door
     target: Target
     leased: int = 0
+    closing: int = 0
     used_at: float = 0.0
 
     @property
@@ -109,6 +60,8 @@ class Pools:
     stop_at: Callable[[], float]
     _held: dict[PoolKey, _Held] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
+    _closing: int = 0
+    _leaving: list[Door] = field(default_factory=list)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
@@ -128,7 +81,10 @@ class Pools:
             with self._changed:
                 held.leased -= 1
                 held.used_at = time.monotonic()
+                surplus = self._surplus(collector, target)
                 self._changed.notify_all()
+            for one in surplus:
+                self._close(one)
 
     def drop(self, collector: str, dbname: str) -> None:
         """Forget all connections of a pool: the server went away under them."""
@@ -173,22 +129,50 @@ class Pools:
                     if victim is None and not self._changed.wait(max(0.0, deadline - time.monotonic())):
                         raise BudgetExhausted(f"all {self.budget} connections of the agent are in use")
                 if victim is not None:
-                    victim.pool.close(timeout=0)
+                    self._close(victim)
         finally:
             with self._changed:
                 self._waiting[key[0]] -= 1
 
+    def _surplus(self, collector: str, target: Target) -> list[_Held]:
+        """Take out pools of a target's databases that are idle and beyond those that it holds, the longest unused first."""
+        mine = [key for key in self._held if key[0] == collector and key[1] != target.dbname]
+        idle = sorted((self._held[key].used_at, key) for key in mine if not self._held[key].leased)
+        return [self._take_out(key) for _, key in idle[: max(0, len(mine) - target.hold_databases)]]
+
     def _fits(self, held: _Held) -> bool:
         others = sum(one.cost for one in self._held.values() if one is not held)
-        return others + max(held.cost, held.leased + 1) <= self.budget
+        leaving = self._closing + sum(door.connecting for door in self._leaving)
+        return others + leaving + max(held.cost, held.leased + 1) <= self.budget
 
     def _idlest(self, wanted: _Held) -> _Held | None:
         """Take out the pool that was used longest ago and is idle."""
         idle = [(held.used_at, key) for key, held in self._held.items() if held is not wanted and not held.leased and held.cost]
-        return self._held.pop(min(idle)[1]) if idle else None
+        return self._take_out(min(idle)[1]) if idle else None
+
+    def _take_out(self, key: PoolKey) -> _Held:
+        """Its connections count until they are closed: another job must not open its own before."""
+        held = self._held.pop(key)
+        held.closing = held.cost
+        self._closing += held.closing
+        return held
+
+    def _close(self, held: _Held) -> None:
+        """What is connecting at this moment counts until it has come to its end."""
+        held.door.shut()
+        held.pool.close(timeout=0)
+        held.door.close_made()
+        with self._changed:
+            self._closing -= held.closing
+            self._leaving = [door for door in (*self._leaving, held.door) if door.connecting]
+            self._changed.notify_all()
+
+    def _notify(self) -> None:
+        with self._changed:
+            self._changed.notify_all()
 
     def _open(self, key: PoolKey, target: Target) -> _Held:
-        door = _Door(target, key[1], self.connect_timeout_s)
+        door = Door(target, key[1], self.connect_timeout_s, ended=self._notify)
         pool = ConnectionPool(
             door.conninfo,
             connection_class=cast(type[Session], door),  # of which the pool calls `connect` alone

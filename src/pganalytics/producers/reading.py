@@ -17,6 +17,9 @@ CONTEXT = frozenset("server_time system_identifier postmaster_start lineage cras
 """Columns of a context query that are no fields of the record."""
 BEGAN = ("stats_since", "stats_reset")
 """Columns that say since when a row counts; the first is no field of any record."""
+DOUBTFUL = frozenset({"database"})
+"""Metrics whose `stats_reset` also moves when a part is reset and the counters stay (pg_stat_reset_single_table_counters): to
+believe it would count everything once more. A counter that goes back shows the other resets."""
 
 Longs = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
@@ -123,7 +126,8 @@ def read_rows(layout: Layout, context: Context, names: Sequence[str], rows: Sequ
     keys = list(zip(*(_cells(field, columns, count) for field in layout.keys), strict=True))
     if len(set(keys)) != count:
         raise ReadingError(f"metric {schema.name}: two rows have one key")
-    began = next((columns[name] for name in BEGAN if name in columns), None)
+    marks = BEGAN[:1] if schema.name in DOUBTFUL else BEGAN
+    began = next((columns[name] for name in marks if name in columns), None)
     return Reading(
         context=context,
         keys=keys,

@@ -41,6 +41,8 @@ _TOKEN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_SECRET_SETTING = re.compile(r"conninfo|_command$|passphrase|passw|secret|token|credential|api_?key|private|\.", re.IGNORECASE)
+"""Settings whose values may hold a secret; one with a dot is an extension's or an application's: nobody knows what it holds."""
 _LITERALS = frozenset({"escaped", "ambiguous", "string", "dollar", "number"})
 _COMMENTS = frozenset({"line_comment", "block_comment"})
 _COMMENT_EDGE = re.compile(r"/\*|\*/")
@@ -52,6 +54,7 @@ _TELLTALE = re.compile(
     r"passw|secret|token|credential|api_?key|private|dblink|crypt|connection|options|conninfo|program|://[^\s'\"]*@",
     re.IGNORECASE,
 )
+_PLAIN_VALUE = re.compile(r"-?[0-9.]+|on|off", re.IGNORECASE)
 Token = tuple[str, str]
 
 
@@ -65,6 +68,19 @@ def redact(text: str, policy: Redaction) -> str:
         return _POLICIES[policy](text)
     except Exception:  # noqa: BLE001  (whatever it is, the text does not pass)
         return NOT_READABLE
+
+
+def redact_setting(name: str, value: str, policy: Redaction) -> str:
+    """The value of a setting as the policy lets it pass. An empty value passes always: that it is set or not is no secret.
+
+    `secrets` and `literals` hide values of settings that may hold a secret by their name, or whose value looks like one; `all`
+    hides all but numbers and switches.
+    """
+    if policy is Redaction.NONE or not value:
+        return value
+    if policy is Redaction.ALL:
+        return value if _PLAIN_VALUE.fullmatch(value) else HIDDEN
+    return HIDDEN if _SECRET_SETTING.search(name) or _TELLTALE.search(value) else value
 
 
 def tokens(text: str) -> Iterator[Token]:

@@ -1,6 +1,8 @@
 """What a job can come to. "Read", "not possible here", "failed" and "held back" are different things; none is an empty list."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,25 +12,37 @@ class Collected:
     rows: int
 
 
+class Kind(StrEnum):
+    """What is missing where a metric cannot be read."""
+
+    VERSION = "version"
+    EXTENSION = "extension"
+    PRIVILEGE = "privilege"
+    SETTING = "setting"
+    ENCODING = "encoding"
+
+
 @dataclass(frozen=True, slots=True)
 class Unavailable:
     """This metric cannot be read here until somebody does what `cure` says. The target is well."""
 
     reason: str
     cure: str
+    kind: Kind
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
     """The reading failed. `kind` is short and stable, for example refused, timeout or sqlstate:57P03.
 
-    `of_target` says that the whole target is concerned, not this metric alone.
+    `of_target` says that the whole target is concerned, not this metric alone; `of_database` that one database of it is.
     """
 
     kind: str
     reason: str
     cure: str
     of_target: bool
+    of_database: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,4 +52,17 @@ class HeldBack:
     why: str
 
 
-Outcome = Collected | Unavailable | Failed | HeldBack
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """The databases that metrics of database scope read now, and why others that are wanted cannot be read (reason, cure)."""
+
+    databases: frozenset[str]
+    unavailable: Mapping[str, Unavailable]
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The database is not there any more; nothing is wrong with that."""
+
+
+Outcome = Collected | Unavailable | Failed | HeldBack | Discovered | Gone

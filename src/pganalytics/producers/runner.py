@@ -2,16 +2,22 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from pganalytics.producers.answers import Answer, Questions
+from pganalytics.producers.answers import Answer, Questions, Reply
 from pganalytics.producers.baselines import BaselineDamaged, Kept, Movement, restore
+from pganalytics.producers.changes import CHANGE
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.contents import Contents, restore_contents, rows_of
+from pganalytics.producers.discovery import discover
 from pganalytics.producers.emission import (
     ROWS,
     SENT_AT,
     Emission,
+    change_values,
+    content_columns,
+    emit_changed,
     emit_counters,
     emit_gauges,
     emit_new,
@@ -21,6 +27,7 @@ from pganalytics.producers.emission import (
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.failures import failed
 from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.host import HOST, read_host
 from pganalytics.producers.parts import Part, encode_parts
 from pganalytics.producers.reading import Layout, ReadingError, layout_of
 from pganalytics.producers.records import Record, Snapshot
@@ -29,12 +36,13 @@ from pganalytics.producers.results import Collected, Failed, HeldBack, Outcome
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.snapshot import COVERAGE_WANTED
 from pganalytics.producers.spool import Spool
+from pganalytics.producers.statuses import METRIC_STATUS, Status, is_telling, status_of, status_values
 from pganalytics.producers.target_state import TargetState
 from pganalytics.runtime.logs import OnChange
 from pganalytics.schemas.codec import RecordCodec
 from pganalytics.schemas.errors import BodyError
 from pganalytics.schemas.headers import HEARTBEAT
-from pganalytics.schemas.metric import Send
+from pganalytics.schemas.metric import MetricSchema, Send, builtin_schemas
 
 logger = logging.getLogger(__name__)
 ALL_CLEAR = 0.5
@@ -57,32 +65,63 @@ class Runner:
         self._epochs = epochs
         self._states = states
         self._redaction = redaction
-        self._kept: dict[JobKey, Kept | None] = {}
+        self._kept: dict[JobKey, Kept | Contents | None] = {}
         self._had_rows: set[JobKey] = set()
         self._codecs: dict[str, tuple[Layout, RecordCodec]] = {}
         self._news = OnChange()
 
-    def run(self, job: Job) -> Outcome:
-        """One job, to its end. What the target does wrong is an outcome; an exception is a crash."""
+    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        """Jobs of one target and database, to their ends. What the target does wrong is an outcome; an exception is a crash."""
+        refused = {job.key: self._spool.refusal(job.schema.lane) for job in jobs if job.key.metric != HEARTBEAT}
+        asked = [job for job in jobs if refused.get(job.key) is None]
+        replies = iter(self._replies(asked))
+        return [
+            self._end(job, HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)))
+            for job in jobs
+        ]
+
+    def _replies(self, jobs: Sequence[Job]) -> list[Reply | Collected]:
+        """What the target says; Collected where nothing has to be asked."""
+        known = [self._without_asking(job) for job in jobs]
+        open_ones = [job for job, reply in zip(jobs, known, strict=True) if reply is None]
+        asked = iter(self._questions.ask_together(open_ones) if open_ones else [])
+        return [next(asked) if reply is None else reply for reply in known]
+
+    def _without_asking(self, job: Job) -> Answer | Collected | None:
+        if job.key.metric == HOST:
+            return read_host()
+        try:
+            return Collected(0) if self._nothing_new(job) else None
+        except (SpoolClosed, Refused):
+            return None
+
+    def _end(self, job: Job, outcome: Outcome) -> Outcome:
         state = self._states[job.key.collector]
-        why = self._spool.refusal(job.schema.lane) if job.key.metric != HEARTBEAT else None
-        outcome = HeldBack(why) if why is not None else self._read(job, state)
         self._watch_spool()
         if isinstance(outcome, HeldBack):
             state.count(f"{'held_back' if job.schema.counts else 'skipped'}.{outcome.why}")
         elif isinstance(outcome, Failed) and outcome.of_target:
             state.failed(outcome.kind)
+        if is_telling(outcome):
+            state.board.note((job.key.metric, job.key.database), status_of(outcome), time.time_ns() // 1000)
         return outcome
 
-    def _read(self, job: Job, state: TargetState) -> Outcome:
-        if self._nothing_new(job):
-            return Collected(0)
-        answer = self._questions.ask(job)
+    def forget(self, keys: Collection[JobKey]) -> None:
+        """These jobs run no more: their databases are gone, and with them what was remembered."""
+        for key in keys:
+            self._kept.pop(key, None)
+            self._had_rows.discard(key)
+        self._spool.drop_baselines([(key.collector, key.metric, key.database) for key in keys])
+
+    def _outcome(self, job: Job, answer: Reply | Collected) -> Outcome:
         if not isinstance(answer, Answer):
             return answer
-        if job.key.metric == HEARTBEAT:
-            return _note_pulse(answer, state)
+        state = self._states[job.key.collector]
         try:
+            if job.key.metric == HEARTBEAT:
+                return _note_pulse(answer, state)
+            if job.key.metric == METRIC_STATUS:
+                return self._discover(job, answer, state)
             return self._emit(job, answer)
         except (ReadingError, BodyError) as error:
             return failed("bad_answer", str(error), of_target=False)
@@ -92,17 +131,21 @@ class Runner:
             return HeldBack("stopping")
 
     def _emit(self, job: Job, answer: Answer) -> Outcome:
-        layout, codec = self._tools(job)
+        layout, codec = self._tools(job.schema)
+        said = {"datname": job.database}
         if job.schema.counts:
             reading = reading_of(layout, answer)
             if reading is None:
                 return failed("reset_while_reading", "the statistics were reset during the reading", of_target=False)
-            emission = emit_counters(layout, self._baseline(job, layout.counters), reading, job.limit)
+            kept = self._baseline(job, layout.counters)
+            emission = emit_counters(layout, kept, reading, answer, said, limit=job.limit)
         elif job.schema.send is Send.NEW:
-            emission = emit_new(layout, self._baseline(job, SENT_AT), answer, self._redaction)
+            emission = emit_new(layout, self._baseline(job, SENT_AT), answer, said, self._redaction)
+        elif job.schema.send is Send.CHANGED:
+            emission = self._emit_changed(job, layout, answer, said)
         else:
             had_rows = job.key in self._had_rows
-            emission = emit_gauges(job.schema, answer, had_rows=had_rows, redaction=self._redaction)
+            emission = emit_gauges(job.schema, answer, said, had_rows=had_rows, redaction=self._redaction)
         rows = self._commit(job, codec, emission)
         if emission.after is not None:
             self._kept[job.key] = emission.after
@@ -111,25 +154,55 @@ class Runner:
             self._watch_coverage(job, emission.values.get("coverage_time"))
         return Collected(rows)
 
+    def _emit_changed(self, job: Job, layout: Layout, answer: Answer, said: Mapping[str, Any]) -> Emission:
+        names = [field.name for field in content_columns(layout)]
+        kept = self._remembered(job, lambda entries: restore_contents(entries, names))
+        return emit_changed(
+            layout,
+            kept if isinstance(kept, Contents) else None,
+            answer,
+            said,
+            self._redaction,
+            database=job.key.database,
+            sent_before=lambda: rows_of(self._spool.baseline(job.key.collector, job.key.metric, job.key.database), names),
+        )
+
+    def _discover(self, job: Job, answer: Answer, state: TargetState) -> Outcome:
+        """The databases, and what cannot be read when that is news."""
+        table = answer.groups[ROWS]
+        found = discover(job.target, ((name, allows, may) for name, allows, may in table.rows))
+        unavailable = {name: Status(why.kind.value, why.reason, why.cure) for name, why in found.unavailable.items()}
+        state.board.keep_databases(unavailable, found.databases, answer.asked_us)
+        if (rows := state.board.to_send(answer.asked_us)) is not None:
+            values = status_values(job.schema, len(found.databases), rows, answer.asked_us)
+            self._commit(job, self._tools(job.schema)[1], Emission(values))
+            state.board.was_sent(rows, answer.asked_us)
+        return found
+
     def _commit(self, job: Job, codec: RecordCodec, emission: Emission) -> int:
-        """All parts and the movement of the baseline, or nothing; the number of rows."""
-        values = emission.values or {}
+        """All parts, what changed, and the movement of the baseline, or nothing; the number of rows."""
+        key, values = job.key, emission.values or {}
         parts = encode_parts(codec, values) if values else []
-        movement = Movement(job.key.collector, job.key.metric, "", *emission.entry) if emission.entry is not None else None
-        records = [self._record(job, values, part) for part in parts]
+        records = [self._record(job, job.schema, values["collected_at"], part) for part in parts]
+        if emission.changes:
+            told = change_values(values["collected_at"], emission.changes)
+            schema = builtin_schemas()[CHANGE]
+            changed = encode_parts(self._tools(schema)[1], told)
+            records += [self._record(job, schema, values["collected_at"], part) for part in changed]
+        movement = Movement(key.collector, key.metric, key.database, *emission.entry) if emission.entry is not None else None
         if records or movement is not None:
             last = Snapshot(records[-1] if records else None, movement)
             self._spool.append_many([*(Snapshot(record, None) for record in records[:-1]), last])
         return sum(part.rows for part in parts)
 
-    def _record(self, job: Job, values: Mapping[str, Any], part: Part) -> Record:
+    def _record(self, job: Job, schema: MetricSchema, at_us: int, part: Part) -> Record:
         return Record(
             collector=job.key.collector,
             epoch=self._epochs[job.key.collector],
-            schema=job.schema,
+            schema=schema,
             rest=part.rest,
             rows=part.rows,
-            collected_at_us=values["collected_at"],
+            collected_at_us=at_us,
         )
 
     def _nothing_new(self, job: Job) -> bool:
@@ -138,27 +211,33 @@ class Runner:
             return False
         other = JobKey(job.key.collector, job.schema.keys_from)
         seen, tools = self._kept.get(other), self._codecs.get(other.metric)
-        if seen is None or tools is None:
+        if not isinstance(seen, Kept) or tools is None:
             return False
         names = [field.name for field in tools[0].keys]
-        places = [names.index(field.name) for field in self._tools(job)[0].keys]
+        places = [names.index(field.name) for field in self._tools(job.schema)[0].keys]
         fresh = fresh_keys(job.schema, self._baseline(job, SENT_AT), time.time_ns() // 1000)
         return all(tuple(key[place] for place in places) in fresh for key in seen.baseline.index)
 
-    def _tools(self, job: Job) -> tuple[Layout, RecordCodec]:
-        if job.key.metric not in self._codecs:
-            self._codecs[job.key.metric] = layout_of(job.schema), RecordCodec(job.schema)
-        return self._codecs[job.key.metric]
+    def _tools(self, schema: MetricSchema) -> tuple[Layout, RecordCodec]:
+        if schema.name not in self._codecs:
+            self._codecs[schema.name] = layout_of(schema), RecordCodec(schema)
+        return self._codecs[schema.name]
 
     def _baseline(self, job: Job, columns: Sequence[str]) -> Kept | None:
-        if job.key not in self._kept:
+        kept = self._remembered(job, lambda entries: restore(entries, columns))
+        return kept if isinstance(kept, Kept) else None
+
+    def _remembered(self, job: Job, read: Callable[[list[bytes]], Kept | Contents | None]) -> Kept | Contents | None:
+        """What the spool has of a job, read once."""
+        key = job.key
+        if key not in self._kept:
             try:
-                self._kept[job.key] = restore(self._spool.baseline(job.key.collector, job.key.metric), columns)
+                self._kept[key] = read(self._spool.baseline(key.collector, key.metric, key.database))
             except BaselineDamaged as error:
-                facts = {"collector": job.key.collector, "metric": job.key.metric, "reason": str(error)}
+                facts = {"collector": key.collector, "metric": key.metric, "database": key.database, "reason": str(error)}
                 logger.warning("baseline lost, counting begins anew", extra=facts)
-                self._kept[job.key] = None
-        return self._kept[job.key]
+                self._kept[key] = None
+        return self._kept[key]
 
     def _watch_spool(self) -> None:
         """Told once when readings begin to be held back, and once when half of that is gone."""

@@ -6,7 +6,7 @@ machine slept) runs once and goes on from now, not once per missed interval.
 
 import hashlib
 import heapq
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 FIRST_WITHIN_S = 3.0
@@ -15,10 +15,11 @@ FIRST_WITHIN_S = 3.0
 
 @dataclass(frozen=True, slots=True, order=True)
 class JobKey:
-    """One metric of one collector."""
+    """One metric of one collector; of a metric of database scope, in one database."""
 
     collector: str
     metric: str
+    database: str = ""
 
 
 @dataclass(slots=True)
@@ -35,6 +36,19 @@ class Schedule:
         for key, interval_s in schedule.intervals.items():
             heapq.heappush(schedule._heap, (now + phase(key) * min(interval_s, FIRST_WITHIN_S), key))
         return schedule
+
+    def add(self, jobs: Iterable[tuple[JobKey, float]], now: float) -> None:
+        """Further jobs, which run first within their interval, each at its phase."""
+        for key, interval_s in jobs:
+            self.intervals[key] = interval_s
+            heapq.heappush(self._heap, (now + phase(key) * interval_s, key))
+
+    def remove(self, keys: Collection[JobKey]) -> None:
+        """Jobs that will not run any more."""
+        self._heap = [(at, key) for at, key in self._heap if key not in keys]
+        heapq.heapify(self._heap)
+        for key in keys:
+            del self.intervals[key]
 
     def due(self, now: float) -> list[JobKey]:
         """The jobs due by now, each at most once, in order; their next times are set."""
@@ -53,6 +67,7 @@ class Schedule:
 
 
 def phase(key: JobKey) -> float:
-    """0 to 1, the same in every process."""
-    digest = hashlib.blake2b(f"{key.collector}\n{key.metric}".encode(), digest_size=8).digest()
+    """0 to 1, the same in every process. Metrics of one database have one phase: they find its connection open."""
+    what = f"database {key.database}" if key.database else key.metric
+    digest = hashlib.blake2b(f"{key.collector}\n{what}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64

@@ -48,11 +48,16 @@ class BinaryReplacingLoader(ReplacingLoader):
 
 
 class Session(psycopg.Connection[Any]):
-    """A connection with a deadline (time.monotonic seconds) for everything that it waits for."""
+    """A connection with a deadline (time.monotonic seconds) for everything that it waits for.
+
+    `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights.
+    """
 
     deadline: float = float("inf")
     stop_at: Callable[[], float] | None = None
     used: bool = False
+    pooled: bool = False
+    superuser: bool = False
     facts: ServerFacts | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
@@ -102,39 +107,16 @@ def connection_string(target: Target, dbname: str, connect_timeout_s: float) -> 
     )
 
 
-def configure(session: psycopg.Connection[Any]) -> None:
-    """Make a fresh connection ours: what a pooler dropped from the startup packet is set again."""
-    if isinstance(session, Session):
-        session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
-    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
-        # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
-        session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
-        session.commit()
-    session.prepare_threshold = None
-    session.read_only = True
-    for kind in ("text", "varchar", "name"):
-        session.adapters.register_loader(kind, ReplacingLoader)
-        session.adapters.register_loader(kind, BinaryReplacingLoader)
-    row = session.execute(
-        "/* pganalytics */ select pg_catalog.current_setting('search_path'), "
-        "pg_catalog.current_setting('default_transaction_read_only')"
-    ).fetchone()
-    if row is None or (row[0].replace(" ", ""), row[1]) != (SEARCH_PATH.replace(" ", ""), "on"):
-        session.execute(
-            "/* pganalytics */ select pg_catalog.set_config('search_path', %s, false), "
-            "pg_catalog.set_config('default_transaction_read_only', 'on', false), "
-            "pg_catalog.set_config('lock_timeout', %s, false)",
-            (SEARCH_PATH, str(LOCK_TIMEOUT_MS)),
-        )
-    session.commit()
-
-
 def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> None:
-    """First statement of each transaction: through a pooler the settings of the session may be another client's."""
+    """First statement of each transaction: through a pooler the settings of the session may be another client's.
+
+    No JIT: the planner takes views of statistics for large tables, and would compile for longer than such a query runs.
+    """
     session.execute(
         "/* pganalytics */ select pg_catalog.set_config('search_path', %s, true), "
-        "pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true)",
-        (SEARCH_PATH, str(max(1, round(timeout_s * 1000))), str(LOCK_TIMEOUT_MS)),
+        "pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true), "
+        "pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true), pg_catalog.set_config('jit', 'off', true)",
+        (SEARCH_PATH, str(max(1, round(timeout_s * 1000))), str(LOCK_TIMEOUT_MS), str(IDLE_TIMEOUT_MS)),
     )
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from pganalytics.producers.diff import Baseline, Difference, scalar_delta
+from pganalytics.producers.diff import Baseline, Difference, reason_of
 from pganalytics.producers.ranking import Ranking, rank
 from pganalytics.producers.reading import UNREADABLE, Layout, Reading
+from pganalytics.producers.scalars import scalar_deltas
 from pganalytics.schemas.codec import elide, zero_of
 from pganalytics.schemas.identity import MAX_LONG
 from pganalytics.schemas.metric import Field, FieldRole, Send
@@ -89,6 +90,10 @@ def _scalars(
     layout: Layout, baseline: Baseline, reading: Reading, difference: Difference, ranking: Ranking | None
 ) -> Mapping[str, Any]:
     computed = _computed(layout, reading, difference, ranking)
+    counters = [field.name for field in layout.schema.scalars if field.role is FieldRole.COUNTER]
+    deltas = scalar_deltas(counters, baseline.context, reading.context, whole=difference.whole)
+    if deltas.began and not computed["reset"]:
+        computed["reset"] = reason_of(baseline.context, reading.context)
     values = {}
     for field in layout.schema.scalars:
         if field.name in computed:
@@ -96,12 +101,12 @@ def _scalars(
             continue
         value = reading.context.scalars.get(field.name)
         if field.role is FieldRole.COUNTER:
-            value = scalar_delta(baseline.context, reading.context, field.name, whole=difference.whole)
+            value = deltas.values[field.name]
         values[field.name] = _nothing(field) if value is None else value
     return values
 
 
-def _computed(layout: Layout, reading: Reading, difference: Difference, ranking: Ranking | None) -> Mapping[str, Any]:
+def _computed(layout: Layout, reading: Reading, difference: Difference, ranking: Ranking | None) -> dict[str, Any]:
     computed: dict[str, Any] = {"reset": label_of_reset(layout, difference)}
     if ranking is not None:
         computed |= {

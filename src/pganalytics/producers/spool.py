@@ -166,6 +166,11 @@ class Spool:
         )
         return [row[0] for row in found]
 
+    def drop_baselines(self, whose: Collection[tuple[str, str, str]]) -> None:
+        """Forget the baselines of these (collector, metric, database)."""
+        delete = "delete from baselines where collector = ? and metric = ? and database = ?"
+        self._do(lambda db: db.executemany(delete, list(whose)).rowcount)
+
     def keep_baselines_of(self, collectors: Collection[str]) -> None:
         """Drop the baselines of all others: whoever reads those targets meanwhile counts from his own."""
         marks = ",".join("?" * len(collectors))

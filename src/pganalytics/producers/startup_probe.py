@@ -1,25 +1,50 @@
 """Why a connection could not be made. libpq gives only a text, in the server's language; this asks again and reads the code.
 
-Runs after a failed attempt only. It opens a socket, sends a startup packet and reads the first answers, never a password.
+Runs after a failed attempt only. It opens a socket, looks at the server's certificate if libpq had to, sends a startup packet and
+reads the first answers, never a password.
 """
 
 import socket
 import ssl
 import struct
+from dataclasses import dataclass
+
+from pganalytics.runtime.postgres import ENCRYPTING, VERIFYING
 
 PROTOCOL_3 = 196608
 SSL_REQUEST = 80877103
 MOST_BYTES = 8192
 
 
-def probe(host: str, port: int, *, user: str, dbname: str, timeout_s: float, with_tls: bool) -> str:
-    """What stands between us and a session: refused, dns, unreachable, timeout, authentication or sqlstate:XXXXX.
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What libpq is told: its sslmode and sslrootcert."""
+
+    sslmode: str
+    authorities: str | None
+
+
+class _NoTls(Exception):
+    """The server offers none, and it is wanted."""
+
+
+class _NotTrusted(Exception):
+    """The server's certificate is not accepted, or what it is compared with cannot be read."""
+
+
+def probe(host: str, port: int, *, user: str, dbname: str, timeout_s: float, trust: Trust) -> str:
+    """What stands between us and a session: refused, dns, unreachable, timeout, no_tls, certificate, authentication or
+    sqlstate:XXXXX.
 
     Empty when the server lets us in so far.
     """
     try:
-        with _connect(host, port, timeout_s) as raw, _maybe_tls(raw, host, with_tls=with_tls) as link:
+        with _connect(host, port, timeout_s) as raw, _maybe_tls(raw, host, trust) as link:
             return _start(link, user, dbname)
+    except _NoTls:
+        return "no_tls"
+    except _NotTrusted:
+        return "certificate"
     except ConnectionRefusedError:
         return "refused"
     except socket.gaierror:
@@ -39,17 +64,35 @@ def _connect(host: str, port: int, timeout_s: float) -> socket.socket:
     return link
 
 
-def _maybe_tls(raw: socket.socket, host: str, *, with_tls: bool) -> socket.socket:
-    """TLS where the server offers it. Nothing secret is sent, so the certificate is not looked at."""
-    if not with_tls or host.startswith("/"):
+def _maybe_tls(raw: socket.socket, host: str, trust: Trust) -> socket.socket:
+    """TLS where the server offers it."""
+    if trust.sslmode in ("disable", "allow") or host.startswith("/"):
         return raw
     raw.sendall(struct.pack("!ii", 8, SSL_REQUEST))
-    if raw.recv(1) != b"S":
+    if (answer := raw.recv(1)) != b"S":
+        if answer == b"N" and trust.sslmode in ENCRYPTING:
+            raise _NoTls
         return raw
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context.wrap_socket(raw, server_hostname=host)
+    context = _context(trust)
+    try:
+        return context.wrap_socket(raw, server_hostname=host)
+    except ssl.SSLCertVerificationError as error:
+        raise _NotTrusted from error
+
+
+def _context(trust: Trust) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = trust.sslmode == "verify-full"
+    verifies = trust.sslmode in VERIFYING or (trust.sslmode == "require" and trust.authorities is not None)  # as libpq does
+    context.verify_mode = ssl.CERT_REQUIRED if verifies else ssl.CERT_NONE
+    if trust.authorities == "system":
+        context.set_default_verify_paths()
+    elif trust.authorities is not None:
+        try:
+            context.load_verify_locations(trust.authorities)
+        except OSError as error:
+            raise _NotTrusted from error
+    return context
 
 
 def _start(link: socket.socket, user: str, dbname: str) -> str:

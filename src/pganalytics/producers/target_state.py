@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pganalytics.producers.statuses import Board
+
 NOT_READ = "not_read"
 """Error of a target that was not tried yet."""
 
@@ -21,12 +23,16 @@ class LastReading:
 
 
 class TargetState:
-    """The last reading and the counts of one collector since its epoch began. Any thread may use it."""
+    """The last reading and the counts of one collector since its epoch began, and its board of what cannot be read.
+
+    Any thread may use it.
+    """
 
     def __init__(self, error: str = NOT_READ) -> None:
         self._lock = threading.Lock()
         self._last = LastReading(False, error, None, {})
         self._counts: Counter[str] = Counter()
+        self.board = Board()
 
     def answered(self, at_us: int, values: Mapping[str, Any]) -> None:
         """The target was read for its heartbeat."""

@@ -4,7 +4,7 @@ Three rules keep one target from hurting the others:
 - targets that are new, slow or failed last time are suspects: together they hold at most a quarter of the workers (at least
   one), one job each, so a hung target cannot take all threads;
 - critical jobs have a quarter of the workers to themselves;
-- no target runs more jobs at once than it may have connections.
+- no target runs more jobs at once than it may have connections, and no database more than one.
 """
 
 from collections.abc import Iterable
@@ -57,6 +57,8 @@ class Workers:
         of_target = sum(key.collector == candidate.key.collector for key in self.running)
         if of_target >= candidate.most_per_target or candidate.key in self.running:
             return False
+        if candidate.key.database and any(self._same_database(key, candidate.key) for key in self.running):
+            return False
         if not self.isolate:
             return True
         if candidate.key.collector not in self.trusted:
@@ -69,6 +71,10 @@ class Workers:
         if slots == 1 and candidate.key.collector not in self.trusted:
             return False  # its heartbeat, which is critical, earns it trust first
         return sum(not one.critical for one in self.running.values()) < slots
+
+    @staticmethod
+    def _same_database(one: JobKey, other: JobKey) -> bool:
+        return (one.collector, one.database) == (other.collector, other.database)
 
 
 def quarter(count: int) -> int:

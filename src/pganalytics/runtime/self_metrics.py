@@ -108,6 +108,13 @@ COLLECT = (
     ),
     SelfMetric(
         Service.COLLECT,
+        "pganalytics_collect_busy_seconds_total",
+        Kind.COUNTER,
+        "Time that workers spent on a collector's readings, from the connection to the commit in the spool.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
         "pganalytics_collect_last_success_timestamp_seconds",
         Kind.GAUGE,
         "When a metric was last read; absent before the first time.",

@@ -33,10 +33,13 @@ class Server(Section):
     password_command: list[str] | None = Field(
         None, min_length=1, description="Command that prints the password on its first line; run at each connect."
     )
-    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer", description="As in libpq. Use verify-full across networks that you do not own."
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] | None = Field(
+        None,
+        description="As in libpq; default: prefer where host is a loopback address or a folder of sockets, else verify-full.",
     )
-    sslrootcert: Path | None = Field(None, description="File with the certificates of trusted authorities.")
+    sslrootcert: Path | None = Field(
+        None, description="File with the certificates of trusted authorities; default, where they are verified: the system's."
+    )
 
     @model_validator(mode="after")
     def _one_password(self) -> "Server":
@@ -44,13 +47,6 @@ class Server(Section):
         if len(given) > 1:
             raise ValueError(f"only one of {', '.join(given)} can be given")
         return self
-
-
-class Target(Server):
-    """One PostgreSQL server to watch."""
-
-    name: Name | None = Field(None, description="Id of its collector, unique in the fleet; default <host>:<port>.")
-    pool_max: int = Field(2, ge=1, le=10, description="Most connections at once to one database of it.")
 
 
 class Kafka(Section):
@@ -76,7 +72,7 @@ class Kafka(Section):
 class MetricSettings(Section):
     """Overrides for one metric; what is absent is as its .avsc says."""
 
-    enabled: bool = Field(True, description="Whether to collect it.")
+    enabled: bool | None = Field(None, description="Whether to collect it; default: as the preset says.")
     interval_s: float | None = Field(None, ge=0.5, le=604800, description="Seconds between readings.")
     timeout_s: float | None = Field(None, ge=0.1, le=3600, description="statement_timeout of its queries.")
     limit: int | None = Field(None, ge=100, le=10000, description="Rows in detail, for a metric that ranks its rows.")
@@ -85,9 +81,43 @@ class MetricSettings(Section):
     )
 
 
+Preset = Literal["minimal", "standard", "full", "cloud"]
+Pattern = Annotated[str, Field(min_length=1, max_length=200)]
+
+
+class Target(Server):
+    """One PostgreSQL server to watch."""
+
+    name: Name | None = Field(None, description="Id of its collector, unique in the fleet; default <host>:<port>.")
+    pool_max: int = Field(2, ge=1, le=10, description="Most connections at once to it, and most readings at once.")
+    hold_databases: int = Field(
+        4, ge=0, le=10000, description="Databases, beside its dbname, to which a connection is kept between readings."
+    )
+    databases: list[Pattern] = Field(
+        default_factory=lambda: ["*"],
+        description="Databases read by metrics of database scope; * and ? stand for any characters.",
+    )
+    exclude_databases: list[Pattern] = Field(default_factory=list, description="Databases left out of those.")
+    local: bool = Field(False, description="It runs on the agent's machine: metrics of the machine are collected with it.")
+    preset: Preset | None = Field(None, description="Which metrics are on by default; as collect.preset when absent.")
+    metrics: dict[str, MetricSettings] = Field(
+        default_factory=dict, description="Overrides by metric for this target, key by key before those of [metrics]."
+    )
+    allow_superuser: bool = Field(
+        False, description="Read also as a superuser. Better not: whoever can plant an object in a database then gets its rights."
+    )
+
+
 class Collect(Section):
     """The agent: one `pganalytics collect` process."""
 
+    preset: Preset = Field(
+        "standard", description="Which metrics are on by default: the least, what a fleet needs, all, or what clouds allow."
+    )
+    metrics_dir: Path | None = Field(
+        None, description="Folder of your own metrics: <metric>.avsc, and <metric>/<version>.sql for each variant of its query."
+    )
+    discovery_interval_s: float = Field(60, ge=1, le=86400, description="How often a target is asked which databases it has.")
     state_dir: Path = Field(Path("pganalytics-state"), description="Folder of the spool; one agent at a time.")
     workers: int = Field(8, ge=1, le=64, description="Threads that read targets.")
     connections: int = Field(200, ge=1, le=10000, description="Most connections to all targets together.")

@@ -38,6 +38,9 @@ IDENTITY_FIELDS = 4
 PRIMITIVES = ("long", "double", "string", "boolean")
 UNITS = frozenset({"1", "ns", "us", "ms2", "bytes", "blocks", "rows", "transactions", "ratio", "timestamp_us"})
 MOST_FIELDS = 400
+REDACTIONS = ("sql", "setting")
+GONE = "gone"
+"""Column of a metric that is sent by content: the row was there and is not any more."""
 
 _E = TypeVar("_E", bound=StrEnum)
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,40}")
@@ -56,8 +59,10 @@ class FieldRole(StrEnum):
 class Send(StrEnum):
     """Which rows a snapshot carries.
 
-    `all` of them, as a rule; `changed`: those of which a counter moved; `any`: all, and no record is made when there are none and
-    there were none before; `new`: those whose key was not sent for `resend_s`, and no record when there are none (a dictionary).
+    `all` of them, as a rule; `changed`: those of which a counter moved, or, without counters, those that differ from what was
+    sent last or were not sent for `resend_s`, and those that are `gone`; `any`: all, and no record is made when there are none
+    and there were none before; `new`: those whose key was not sent for `resend_s`, and no record when there are none (a
+    dictionary).
     """
 
     ALL = "all"
@@ -77,7 +82,8 @@ class Scope(StrEnum):
 class Field:
     """One column. `primitive` is the type of the value, or of the elements when `group` is not None.
 
-    `redacted`: it is a text of SQL, from which the agent takes out what must not leave the server.
+    `redact`: it is a text of SQL (`sql`) or the value of a setting (`setting`), from which the agent takes out what must not
+    leave the server; empty for others.
     """
 
     name: str
@@ -87,7 +93,7 @@ class Field:
     unit: str | None
     null: int | float | str | None
     doc: str
-    redacted: bool = False
+    redact: str = ""
 
     @property
     def is_array(self) -> bool:
@@ -100,6 +106,7 @@ class MetricSchema:
     """One checked record schema. `text` is its canonical JSON, `id` the first 16 hex digits of the text's SHA-256.
 
     `parameters`: whole numbers that its queries use, with their defaults; the settings may replace them.
+    `tracked`: what changes between two readings is also told by the metric `change`.
     `keys_from`: a metric whose last reading has all keys that this one can find; nothing is read while each of them is known.
     """
 
@@ -113,6 +120,7 @@ class MetricSchema:
     rank_by: str | None
     resend_s: int | None
     keys_from: str | None
+    tracked: bool
     parameters: Mapping[str, int]
     doc: str
     fields: tuple[Field, ...]
@@ -193,8 +201,9 @@ def load_schema(text: str) -> MetricSchema:
         retention_days=_whole(name, schema, "retention_days", 1, 3650),
         send=send,
         rank_by=_rank_by(name, schema, names),
-        resend_s=_whole(name, schema, "resend_s", 3600, 90 * 86400) if send is Send.NEW else None,
+        resend_s=_whole(name, schema, "resend_s", 3600, 90 * 86400) if remembers(send, own) else None,
         keys_from=_keys_from(name, schema, send),
+        tracked=_tracked(name, schema, send, own),
         parameters=_parameters(name, schema),
         doc=_doc(name, schema),
         fields=own,
@@ -232,24 +241,40 @@ def _field(metric: str, field: Mapping[str, Any]) -> Field:
     unit = field.get("unit")
     if (role in (FieldRole.COUNTER, FieldRole.GAUGE) or unit is not None) and unit not in UNITS:
         raise SchemaError(f"{where}: `unit` must be one of {', '.join(sorted(UNITS))}")
-    redacted = field.get("redact") == "sql"
-    if "redact" in field and not (redacted and primitive == "string" and role is FieldRole.LABEL):
-        raise SchemaError(f'{where}: `redact` must be "sql", and is for labels of type string')
-    return Field(name, primitive, group, role, unit, _null(where, primitive, field), _doc(where, field), redacted)
+    redact = field.get("redact", "")
+    if "redact" in field and not (redact in REDACTIONS and primitive == "string" and role is FieldRole.LABEL):
+        raise SchemaError(f"{where}: `redact` must be {' or '.join(REDACTIONS)}, and is for labels of type string")
+    return Field(name, primitive, group, role, unit, _null(where, primitive, field), _doc(where, field), redact)
+
+
+def remembers(send: Send, fields: tuple[Field, ...]) -> bool:
+    """Whether it is known of each key when it was sent."""
+    return send is Send.NEW or (send is Send.CHANGED and not any(field.role is FieldRole.COUNTER for field in fields))
+
+
+def _tracked(metric: str, schema: Mapping[str, Any], send: Send, fields: tuple[Field, ...]) -> bool:
+    tracked = schema.get("tracked", False)
+    if not isinstance(tracked, bool) or (tracked and not (send is Send.CHANGED and remembers(send, fields))):
+        raise SchemaError(f"metric {metric}: `tracked` is true or false, and is for `send` changed without counters")
+    return tracked
 
 
 def _check_send(metric: str, send: Send, fields: tuple[Field, ...]) -> None:
     counts = any(field.role is FieldRole.COUNTER for field in fields)
     in_rows = [field for field in fields if field.group == "rows"]
-    if send is Send.CHANGED and not counts:
-        raise SchemaError(f"metric {metric}: `send` is changed and no field is a counter")
-    if counts and any(field.redacted for field in fields):
+    by_content = send is Send.CHANGED and not counts
+    gone = any((field.name, field.primitive, field.role) == (GONE, "boolean", FieldRole.LABEL) for field in in_rows)
+    if by_content and not gone:
+        raise SchemaError(f"metric {metric}: `send` is changed without counters: its rows must have a boolean label `{GONE}`")
+    if any(field.role is FieldRole.COUNTER and field.group not in (None, "rows") for field in fields):
+        raise SchemaError(f"metric {metric}: counters must be in the group rows, or one per record")
+    if counts and any(field.redact for field in fields):
         raise SchemaError(f"metric {metric}: `redact` is for metrics without counters")
     if send in (Send.ANY, Send.NEW) and (counts or not in_rows):
         raise SchemaError(f"metric {metric}: `send` is {send}: it must have rows and no counter")
     keys = [field for field in in_rows if field.role is FieldRole.KEY]
-    if send is Send.NEW and (not keys or any(field.null is not None for field in keys)):
-        raise SchemaError(f"metric {metric}: `send` is new: its rows must have a key, which is never NULL")
+    if remembers(send, fields) and (not keys or any(field.null is not None for field in keys)):
+        raise SchemaError(f"metric {metric}: `send` is {send}: its rows must have a key, which is never NULL")
 
 
 def _parameters(metric: str, schema: Mapping[str, Any]) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import TupleRow
 
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.postgres import conninfo
+from pganalytics.runtime.postgres import ENCRYPTING, conninfo, sslmode_of
 from pganalytics.runtime.settings import Server
 from pganalytics.sink.outages import first_line
 
@@ -86,7 +86,10 @@ def explain(server: Server, error: psycopg.OperationalError) -> str:
         case pq.Ping.OK:
             if _lacks_database(server):
                 return f"{where}: there is no database {server.dbname}: as a superuser, CREATE DATABASE {_name(server.dbname)}"
-            return f"{where}: login as {server.user} failed ({first_line(error)}): check store.user and its password"
+            keys = "store.user and its password" + (
+                ", store.sslmode and store.sslrootcert" if sslmode_of(server) in ENCRYPTING else ""
+            )
+            return f"{where}: login as {server.user} failed ({first_line(error)}): check {keys}"
         case pq.Ping.REJECT:
             return f"{where}: the server is starting or stopping, or takes no connections: try again"
         case _:

@@ -5,6 +5,8 @@ from importlib import resources
 import pytest
 
 from pganalytics.producers.catalogue import Catalogue, Extension, ServerFacts, Variant, load_catalogue, parse_variant, version_of
+from pganalytics.producers.collectors import WITHOUT_READING
+from pganalytics.producers.presets import LOCAL
 from pganalytics.producers.results import Unavailable
 from pganalytics.runtime.errors import Crash
 from pganalytics.schemas.metric import builtin_schemas
@@ -59,7 +61,7 @@ def test_a_missing_extension_is_named_with_its_cure(catalogue: Catalogue) -> Non
 def test_an_old_extension_is_named_with_its_cure(catalogue: Catalogue) -> None:
     answer = catalogue.choose("statements", facts(15, "1.7"))
     assert isinstance(answer, Unavailable)
-    assert answer.cure == "ALTER EXTENSION pg_stat_statements UPDATE"
+    assert answer.cure == "in database app: ALTER EXTENSION pg_stat_statements UPDATE"
 
 
 def test_a_missing_privilege_is_named_with_its_cure(catalogue: Catalogue) -> None:
@@ -95,7 +97,9 @@ def test_the_extension_s_schema_is_quoted_into_the_query(catalogue: Catalogue) -
 
 
 def test_headers_say_what_the_schemas_say(catalogue: Catalogue) -> None:
-    for metric, schema in builtin_schemas().items():
+    assert set(catalogue.variants) == set(builtin_schemas()) - WITHOUT_READING - LOCAL
+    for metric in catalogue.variants:
+        schema = builtin_schemas()[metric]
         for variant in catalogue.variants[metric]:
             said = (variant.scope, variant.interval, variant.timeout)
             assert said == (schema.scope.value, f"{schema.interval_s} s", f"{schema.timeout_s} s"), variant.name

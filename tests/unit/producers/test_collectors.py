@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from pganalytics.producers.collectors import DEFAULT_LIMIT, collector_id, resolve_jobs
+from pganalytics.producers.collectors import DEFAULT_LIMIT, WITHOUT_READING, collector_id, resolve_jobs
+from pganalytics.producers.presets import COSTLY, LOCAL, MINIMAL, metrics_of
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.settings import Settings, Target
 from pganalytics.schemas.metric import builtin_schemas
@@ -39,16 +40,17 @@ def test_a_collector_is_called_by_name_or_address(target: dict[str, Any], expect
 
 def test_policy_is_the_schema_s_unless_the_settings_say_otherwise() -> None:
     jobs = {job.key.metric: job for job in jobs_of(targets=[{"name": "a"}], metrics={"statements": {"interval_s": 5}})}
-    assert set(jobs) == set(builtin_schemas())
+    assert set(jobs) == set(builtin_schemas()) - WITHOUT_READING - COSTLY - LOCAL
     assert (jobs["statements"].interval_s, jobs["statements"].timeout_s, jobs["statements"].limit) == (5, 20, DEFAULT_LIMIT)
     assert (jobs["database"].interval_s, jobs["database"].limit) == (60, None)
-    assert [job.critical for job in jobs.values()] == [metric == "heartbeat" for metric in jobs]
+    assert {name for name, job in jobs.items() if job.critical} >= {"heartbeat", "blocking"}
+    assert not jobs["database"].critical
 
 
 def test_a_metric_can_be_switched_off_and_limited() -> None:
     jobs = jobs_of(targets=[{"name": "a"}], metrics={"database": {"enabled": False}, "statements": {"limit": 100}})
     limits = {job.key.metric: job.limit for job in jobs}
-    assert set(limits) == set(builtin_schemas()) - {"database"}
+    assert set(limits) == set(builtin_schemas()) - WITHOUT_READING - COSTLY - LOCAL - {"database"}
     assert (limits["heartbeat"], limits["statements"]) == (None, 100)
 
 
@@ -71,3 +73,49 @@ def test_all_problems_are_told_at_once() -> None:
         "2 targets have the name a",
     ):
         assert expected in text
+
+
+def names(**sections: Any) -> dict[str, set[str]]:
+    found: dict[str, set[str]] = {}
+    for job in jobs_of(**sections):
+        found.setdefault(job.key.collector, set()).add(job.key.metric)
+    return found
+
+
+def test_presets_are_closed_lists_of_metrics_that_exist() -> None:
+    every = set(builtin_schemas())
+    assert metrics_of("full", builtin_schemas()) == every
+    assert metrics_of("minimal", builtin_schemas()) == MINIMAL & every
+    assert metrics_of("standard", builtin_schemas()) == every - COSTLY
+    assert "host" not in metrics_of("cloud", builtin_schemas())
+
+
+def test_a_target_overrides_what_is_said_for_all_key_by_key() -> None:
+    jobs = jobs_of(
+        collect={"preset": "minimal"},
+        metrics={"activity": {"enabled": True, "interval_s": 7, "parameters": {"listed_age_s": 9}}, "database": {"timeout_s": 3}},
+        targets=[
+            {"name": "a"},
+            {"name": "b", "preset": "standard", "metrics": {"database": {"interval_s": 5}, "statements": {"enabled": False}}},
+            {"name": "c", "metrics": {"activity": {"enabled": False}}},
+        ],
+    )
+    by = {(job.key.collector, job.key.metric): job for job in jobs}
+    assert (by["a", "activity"].interval_s, by["a", "activity"].parameters) == (7, {"listed_age_s": 9})
+    assert (by["a", "database"].timeout_s, by["b", "database"].timeout_s, by["b", "database"].interval_s) == (3, 3, 5)
+    assert ("b", "statements") not in by
+    assert ("b", "activity") in by
+    assert ("c", "activity") not in by
+
+
+def test_what_cannot_be_switched_off_or_set_is_named() -> None:
+    problems = problems_of(
+        metrics={"metric_status": {"enabled": False}, "change": {"interval_s": 5}},
+        targets=[{"name": "a", "metrics": {"activty": {}, "activity": {"parameters": {"age": 1}}}}],
+    )
+    assert sorted(problem.split(":")[0] for problem in problems) == [
+        "metrics.change",
+        "metrics.metric_status.enabled",
+        "targets[0].metrics.activity.parameters.age",
+        "targets[0].metrics.activty",
+    ]

@@ -8,6 +8,7 @@ import pytest
 
 from pganalytics.producers.answers import Answer, Rows, Table
 from pganalytics.producers.baselines import Kept, restore
+from pganalytics.producers.contents import Contents
 from pganalytics.producers.emission import SENT_AT, Emission, emit_gauges, emit_new, fresh_keys
 from pganalytics.producers.reading import ReadingError, layout_of
 from pganalytics.producers.redaction import Redaction
@@ -23,9 +24,10 @@ def answer(at_us: int, context: Table | None = None, **groups: tuple[Sequence[st
     return Answer(at_us, at_us + 5, context, {name: Table(list(names), rows) for name, (names, rows) in groups.items()}, context)
 
 
-def texts(kept: Kept | None, at_us: int, rows: dict[int, str], policy: Redaction = Redaction.LITERALS) -> Emission:
+def texts(kept: Kept | Contents | None, at_us: int, rows: dict[int, str], policy: Redaction = Redaction.LITERALS) -> Emission:
+    assert kept is None or isinstance(kept, Kept)
     cells: Rows = [(queryid, text, len(text)) for queryid, text in rows.items()]
-    return emit_new(layout_of(TEXTS), kept, answer(at_us, rows=(["queryid", "query", "length"], cells)), policy)
+    return emit_new(layout_of(TEXTS), kept, answer(at_us, rows=(["queryid", "query", "length"], cells)), {}, policy)
 
 
 def columns(schema: MetricSchema, emission: Emission, group: str = "rows") -> dict[str, list[Any]]:
@@ -56,7 +58,7 @@ def test_what_was_sent_is_remembered_through_the_log_and_forgotten_after_a_week(
     assert fresh_keys(TEXTS, kept, 4000) == {(1,): 1000, (2,): 1000, (3,): 3000}
     assert fresh_keys(TEXTS, kept, 1000 + WEEK_US) == {(3,): 3000}
     third = texts(kept, 1000 + WEEK_US, {2: "b"})
-    assert third.after is not None
+    assert isinstance(third.after, Kept)
     assert set(third.after.baseline.index) == {(2,), (3,)}
 
 
@@ -67,7 +69,7 @@ def test_a_clock_that_was_put_back_sends_again() -> None:
 def test_two_rows_of_one_key_are_a_mistake_of_the_query() -> None:
     doubled = answer(1, rows=(["queryid", "query", "length"], [(1, "a", 1), (1, "b", 1)]))
     with pytest.raises(ReadingError, match="two rows have one key"):
-        emit_new(layout_of(TEXTS), None, doubled, Redaction.LITERALS)
+        emit_new(layout_of(TEXTS), None, doubled, {}, Redaction.LITERALS)
 
 
 def test_gauges_are_all_rows_of_all_groups() -> None:
@@ -81,7 +83,7 @@ def test_gauges_are_all_rows_of_all_groups() -> None:
         ),
         transactions=(["tx_pid", "tx_query"], [(77, "update t set a = 'secret'"), (78, None)]),
     )
-    emission = emit_gauges(ACTIVITY, said, had_rows=False, redaction=Redaction.LITERALS)
+    emission = emit_gauges(ACTIVITY, said, {}, had_rows=False, redaction=Redaction.LITERALS)
     assert emission.values is not None
     assert (emission.values["collected_at"], emission.values["since"]) == (1000, 1000)
     assert [emission.values[name] for name in context.names] == [60_000_000, 3, 1]
@@ -96,15 +98,17 @@ def test_columns_that_the_schema_lacks_and_groups_that_the_query_lacks_are_named
         emit_gauges(
             ACTIVITY,
             answer(1, rows=(["surprise"], [(1,)]), transactions=(["tx_pid"], [])),
+            {},
             had_rows=False,
             redaction=Redaction.NONE,
         )
     with pytest.raises(ReadingError, match="no group transactions"):
-        emit_gauges(ACTIVITY, answer(1, rows=(["datid"], [])), had_rows=False, redaction=Redaction.NONE)
+        emit_gauges(ACTIVITY, answer(1, rows=(["datid"], [])), {}, had_rows=False, redaction=Redaction.NONE)
     with pytest.raises(ReadingError, match="context has no field surprise"):
         emit_gauges(
             ACTIVITY,
             answer(1, Table(["surprise"], [(1,)]), rows=(["datid"], []), transactions=(["tx_pid"], [])),
+            {},
             had_rows=False,
             redaction=Redaction.NONE,
         )
@@ -115,6 +119,6 @@ def test_a_metric_that_is_sent_when_there_is_any_tells_also_that_there_is_none_a
     schema = load_schema(json.dumps({k: v for k, v in attributes.items() if k not in ("resend_s", "keys_from")}))
     names = ["queryid", "query", "length"]
     some, none = answer(1, rows=(names, [(1, "a", 1)])), answer(2, rows=(names, []))
-    assert emit_gauges(schema, none, had_rows=False, redaction=Redaction.NONE).values is None
-    assert columns(schema, emit_gauges(schema, some, had_rows=False, redaction=Redaction.NONE))["queryid"] == [1]
-    assert columns(schema, emit_gauges(schema, none, had_rows=True, redaction=Redaction.NONE))["queryid"] == []
+    assert emit_gauges(schema, none, {}, had_rows=False, redaction=Redaction.NONE).values is None
+    assert columns(schema, emit_gauges(schema, some, {}, had_rows=False, redaction=Redaction.NONE))["queryid"] == [1]
+    assert columns(schema, emit_gauges(schema, none, {}, had_rows=True, redaction=Redaction.NONE))["queryid"] == []

@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pganalytics.producers.failures import CURES
 from pganalytics.producers.meters import NOT_DONE, STUB, Meters, reason_of
 from pganalytics.producers.pools import Pools
-from pganalytics.producers.results import Collected, Failed, HeldBack, Outcome, Unavailable
+from pganalytics.producers.results import Collected, Failed, HeldBack, Kind, Outcome, Unavailable
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
@@ -49,14 +49,14 @@ def test_jobs_by_outcome_and_reason(measurements: Measurements) -> None:
     outcomes: list[Outcome] = [
         Collected(5),
         Collected(0),
-        Unavailable('role "x"} may not', "GRANT"),
+        Unavailable('role "x"} may not', "GRANT", Kind.PRIVILEGE),
         Failed("hung", "text", "cure", True),
         Failed("sqlstate:57014", "text", "cure", False),
         Failed(HOSTILE, "text", "cure", True),
         HeldBack("spool_full"),
     ]
     for outcome in outcomes:
-        meters.job_ended(JobKey("a", "statements"), outcome)
+        meters.job_ended(JobKey("a", "statements"), outcome, 0.25)
     assert read(measurements, JOBS) == {
         ("a", "collected", ""): 2,
         ("a", "unavailable", ""): 1,
@@ -71,7 +71,7 @@ def test_what_a_target_answers_makes_no_label(measurements: Measurements) -> Non
     """A server may send any five characters, and more, as a SQLSTATE: however many they are, they are one word."""
     meters = Meters(measurements)
     for number in range(1000):
-        meters.job_ended(JobKey("a", "database"), Failed(f"sqlstate:{number:05}", str(number), "", True))
+        meters.job_ended(JobKey("a", "database"), Failed(f"sqlstate:{number:05}", str(number), "", True), 0.25)
     assert read(measurements, JOBS) == {("a", "failed", "sqlstate:other"): 1000}
     assert {reason_of(kind) for kind in CURES} == set(CURES)
 

@@ -1,7 +1,7 @@
 """Who is left alone after a failure, and for how long."""
 
 from pganalytics.producers.pauses import Pauses
-from pganalytics.producers.results import Collected, Failed, HeldBack, Unavailable
+from pganalytics.producers.results import Collected, Failed, HeldBack, Kind, Unavailable
 from pganalytics.producers.schedule import JobKey
 
 BEAT, STATEMENTS, OTHER = JobKey("a", "heartbeat"), JobKey("a", "statements"), JobKey("b", "heartbeat")
@@ -31,7 +31,7 @@ def test_pauses_double_to_the_longest_and_end_with_an_answer() -> None:
         waits.append(wait)
         now += wait
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60]
-    pauses.note(BEAT, Unavailable("", ""), now, jitter=1.0)
+    pauses.note(BEAT, Unavailable("", "", Kind.VERSION), now, jitter=1.0)
     pauses.note(BEAT, DOWN, now, jitter=0.0)
     assert pauses.may_try(BEAT, now + 0.5)
 

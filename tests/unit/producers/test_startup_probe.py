@@ -12,7 +12,7 @@ import pytest
 from pganalytics.producers.failures import of_connecting, of_reading
 from pganalytics.producers.results import Failed, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
-from pganalytics.producers.startup_probe import probe, read_answer
+from pganalytics.producers.startup_probe import Trust, probe, read_answer
 
 
 def message(kind: bytes, body: bytes) -> bytes:
@@ -46,8 +46,8 @@ def answering(answer: bytes, *, hang: bool = False) -> Iterator[int]:
         thread.join(5)
 
 
-def asked(port: int, host: str = "127.0.0.1") -> str:
-    return probe(host, port, user="u", dbname="d", timeout_s=0.5, with_tls=False)
+def asked(port: int, host: str = "127.0.0.1", sslmode: str = "disable") -> str:
+    return probe(host, port, user="u", dbname="d", timeout_s=0.5, trust=Trust(sslmode, None))
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,15 @@ def test_nobody_there() -> None:
     assert asked(port) == "refused"
     assert asked(5432, "nowhere.invalid") == "dns"
     assert asked(5432, "/nowhere/at/all") == "unreachable"
+
+
+@pytest.mark.parametrize(
+    ("sslmode", "kind"), [("prefer", "unreachable"), ("require", "no_tls"), ("verify-ca", "no_tls"), ("verify-full", "no_tls")]
+)
+def test_a_server_without_tls_where_it_is_wanted(sslmode: str, kind: str) -> None:
+    """With `prefer` the probe goes on without, and this server then says nothing more."""
+    with answering(b"N") as port:
+        assert asked(port, sslmode=sslmode) == kind
 
 
 def test_half_a_message_is_waited_for() -> None:

@@ -1,12 +1,15 @@
 """Settings are resolved once; every problem is reported, with the place and a hint."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from pganalytics.runtime import postgres
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.kafka import client_config, producer_config
-from pganalytics.runtime.postgres import conninfo, read_password
+from pganalytics.runtime.postgres import authorities_of, conninfo, read_password
 from pganalytics.runtime.settings import Kafka, Server, Settings
 from pganalytics.runtime.settings_file import load_settings
 
@@ -130,3 +133,43 @@ def test_options_reach_the_client_but_break_no_guarantee() -> None:
     assert (made["acks"], made["linger.ms"], made["compression.type"]) == ("all", 7, "zstd")
     with pytest.raises(SettingsError, match=r"kafka.options: acks is fixed"):
         producer_config(Kafka(options={"acks": "1"}), name="x")
+
+
+@pytest.mark.parametrize(
+    ("given", "mode"),
+    [
+        ({"host": "127.0.0.1"}, "prefer"),
+        ({"host": "127.8.8.8"}, "prefer"),
+        ({"host": "::1"}, "prefer"),
+        ({"host": "localhost"}, "prefer"),
+        ({"host": "/run/postgresql"}, "prefer"),
+        ({"host": "db1.example"}, "verify-full"),
+        ({"host": "10.0.0.1"}, "verify-full"),
+        ({"host": "fe80::1"}, "verify-full"),
+        ({"host": "127.0.0.1.example"}, "verify-full"),
+        ({"host": "127.0.0.1,db1.example"}, "verify-full"),
+        ({"host": "db1.example", "sslmode": "prefer"}, "prefer"),
+        ({"host": "127.0.0.1", "sslmode": "verify-full"}, "verify-full"),
+    ],
+)
+def test_across_a_network_a_server_must_prove_who_it_is(given: dict[str, Any], mode: str) -> None:
+    """By the address alone, unless the settings say otherwise."""
+    server = Server.model_validate(given)
+    assert f"sslmode={mode}" in conninfo(server)
+    assert ("sslrootcert=" in conninfo(server)) == (mode == "verify-full")
+
+
+def test_who_is_trusted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The file of the settings; else the system's authorities, and where none are found libpq is left to look for them."""
+    far = Server(host="db1.example")
+    assert authorities_of(far.model_copy(update={"sslrootcert": Path("/mine.pem")})) == "/mine.pem"
+    assert authorities_of(Server()) is None
+    bundle = tmp_path / "bundle.pem"
+    bundle.touch()
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setattr("ssl.get_default_verify_paths", lambda: SimpleNamespace(cafile=None))
+    monkeypatch.setattr(postgres, "SYSTEM_AUTHORITIES", (str(tmp_path / "absent"), str(bundle)))
+    assert authorities_of(far) == str(bundle)
+    monkeypatch.setattr(postgres, "SYSTEM_AUTHORITIES", ())
+    assert authorities_of(far) == "system"
+    assert authorities_of(far.model_copy(update={"sslmode": "verify-ca"})) is None

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from pganalytics.schemas.errors import SchemaError
+from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.metric import builtin_schemas, load_schema
 from pganalytics.schemas.topics import Role, Topics
 
@@ -57,10 +58,11 @@ def broken(path: list[str | int], value: object) -> str:
         (["fields", OWN + 3, "unit"], ..., "`unit` must be one of"),
         (["fields", OWN + 3, "unit"], "furlongs", "`unit` must be one of"),
         (["fields", OWN + 3, "null"], 0, "`null` of a long"),
-        (["fields", OWN + 2, "redact"], "html", '`redact` must be "sql"'),
+        (["fields", OWN + 2, "redact"], "html", "`redact` must be sql or setting"),
         (["fields", OWN + 2, "redact"], "sql", "`redact` is for metrics without counters"),
         (["send"], "new", "`send` is new: it must have rows and no counter"),
         (["send"], "any", "`send` is any: it must have rows and no counter"),
+        (["tracked"], True, "`tracked` is true or false, and is for"),
         (["keys_from"], "statements", "`keys_from` names a metric, and is for dictionaries"),
         (["parameters"], {"age": -1}, "`parameters` must be whole numbers"),
         (["parameters"], {"Age": 1}, "`parameters` must be whole numbers"),
@@ -87,15 +89,49 @@ def test_reformatting_keeps_the_id() -> None:
     assert load_schema(broken(["doc"], "Another word.")).id != schema.id
 
 
-def test_the_builtin_metrics() -> None:
-    """The lanes of the metrics that come with the package."""
-    assert {name: schema.lane.value for name, schema in builtin_schemas().items()} == {
-        "activity": "normal",
-        "database": "normal",
-        "heartbeat": "critical",
-        "query_text": "bulk",
-        "statements": "normal",
+def changing(**changes: object) -> str:
+    """A metric without counters that sends changed rows; `changes` replace attributes of its key (`key`), its mark (`gone`) or
+    the record."""
+    array = {"type": "array", "items": "long"}
+    key = {"name": "oid", "type": array, "role": "key", "doc": "x", **changes.pop("key", {})}  # type: ignore[dict-item]
+    flag = {"type": "array", "items": "boolean"}
+    gone = {"name": "gone", "type": flag, "role": "label", "doc": "x", **changes.pop("gone", {})}  # type: ignore[dict-item]
+    fields = [*GOOD["fields"][:OWN], key, gone]
+    return json.dumps({**GOOD, "name": "things", "send": "changed", "resend_s": 604_800, "fields": fields, **changes})
+
+
+def test_changed_rows_without_counters() -> None:
+    """They are sent again after `resend_s`, and marked when they are gone."""
+    assert load_schema(changing()).resend_s == 604_800
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"gone": {"name": "left"}}, "must have a boolean label `gone`"),
+        ({"gone": {"type": {"type": "array", "items": "long"}}}, "must have a boolean label `gone`"),
+        ({"gone": {"role": "gauge", "unit": "1"}}, "must have a boolean label `gone`"),
+        ({"key": {"null": -(2**63)}}, "must have a key, which is never NULL"),
+        ({"key": {"role": "label"}}, "must have a key, which is never NULL"),
+        ({"resend_s": 5}, "`resend_s` must be a whole number"),
+        ({"resend_s": None}, "`resend_s` must be a whole number"),
+    ],
+)
+def test_changed_rows_without_counters_need_a_mark_a_key_and_a_time(changes: dict[str, object], says: str) -> None:
+    """Each rule with a schema that breaks it."""
+    with pytest.raises(SchemaError, match=says):
+        load_schema(changing(**changes))
+
+
+def test_the_lanes_of_the_builtin_metrics() -> None:
+    """What an operator is woken up by is critical; what can wait is bulk; the rest is normal."""
+    lanes: dict[str, set[str]] = {
+        lane: {name for name, schema in builtin_schemas().items() if schema.lane == lane} for lane in LANES
     }
+    assert lanes["critical"] <= {"heartbeat", "blocking", "replication", "replication_slots", "wal_receiver"}
+    assert "heartbeat" in lanes["critical"]
+    assert {"query_text", "change"} <= lanes["bulk"]
+    assert {"activity", "database", "statements", "metric_status"} <= lanes["normal"]
 
 
 def test_row_counts() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pganalytics.cli.demo.servers import ROLE, STORE_DATABASE, DemoServers
 from pganalytics.embedded.leash import Child
+from pganalytics.producers.changes import CHANGE
 from pganalytics.runtime.errors import Crash, Unreachable
 from pganalytics.schemas.metric import builtin_schemas
 
@@ -31,10 +32,13 @@ def write_settings(folder: Path, servers: DemoServers, *, prefix: str) -> Path:
         *_section("sink", http_port=0),
     ]
     for metric in builtin_schemas():
+        if metric == CHANGE:  # it comes with the readings of others
+            continue
         lines += _section(f"metrics.{metric}", interval_s=INTERVAL_S)
     for target in servers.targets:
         lines += _section("[targets]", name=target.name, host="127.0.0.1", port=target.server.port, user=ROLE)
         lines.append(f"password_file = {json.dumps(str(target.password_file))}")
+        lines.append(f"local = {json.dumps(target is servers.targets[0])}")
     path = folder / "settings.toml"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

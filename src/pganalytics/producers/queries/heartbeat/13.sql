@@ -10,7 +10,14 @@ select
     case when pg_catalog.pg_is_in_recovery() then 'standby' else 'primary' end as role,
     (select c.system_identifier::text from pg_catalog.pg_control_system() c) as system_identifier,
     pg_catalog.current_setting('server_version_num')::bigint as server_version,
-    (select c.timeline_id::bigint from pg_catalog.pg_control_checkpoint() c) as timeline,
+    -- A new primary has its timeline before its first checkpoint; a standby follows one before its next restartpoint.
+    case when pg_catalog.pg_is_in_recovery()
+        then greatest(
+            (select c.timeline_id from pg_catalog.pg_control_checkpoint() c),
+            (select c.min_recovery_end_timeline from pg_catalog.pg_control_recovery() c),
+            (select w.received_tli from pg_catalog.pg_stat_wal_receiver w))::bigint
+        else ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_lsn()), 8))::bit(32)::bigint
+    end as timeline,
     (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint as postmaster_start,
     a.connections,
     pg_catalog.current_setting('max_connections')::bigint as max_connections,

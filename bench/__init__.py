@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m bench NAME [--json]`. Ratios inside one run; the machine is shared and noisy."""

@@ -1,0 +1,107 @@
+"""Whether a fresh connection may be used: nobody's superuser, the limits hold, and is there a pooler in between.
+
+A pooler may drop what the startup packet asks for, and may hand a connection to another client between two transactions. Then
+nothing is set for the session, where it would be left to others: each transaction sets its own limits.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+import psycopg
+
+from pganalytics.producers.session import (
+    CONFIGURE_TIMEOUT_S,
+    IDLE_TIMEOUT_MS,
+    LOCK_TIMEOUT_MS,
+    SEARCH_PATH,
+    BinaryReplacingLoader,
+    ReplacingLoader,
+    Session,
+    limit_transaction,
+)
+
+LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
+    exists (
+        select from pg_catalog.pg_roles r
+        where r.rolsuper
+            and (r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user)
+    ),
+    pg_catalog.current_setting('search_path'),
+    pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool,
+    pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool,
+    extract(epoch from pg_catalog.current_setting('statement_timeout')::pg_catalog.interval)::pg_catalog.float8,
+    extract(epoch from pg_catalog.current_setting('lock_timeout')::pg_catalog.interval)::pg_catalog.float8,
+    extract(epoch from pg_catalog.current_setting('idle_in_transaction_session_timeout')::pg_catalog.interval)::pg_catalog.float8
+"""
+
+
+class SuperuserRefused(psycopg.OperationalError):
+    """The role is a superuser, and the settings do not allow one."""
+
+
+class LimitsNotKept(psycopg.OperationalError):
+    """Search path, read-only mode or a timeout is not what was set: something between us and the server changes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holds now. `stays_read_only`: also for a transaction that does not ask for it."""
+
+    search_path: str
+    read_only: bool
+    stays_read_only: bool
+    statement_timeout_s: float
+    lock_timeout_s: float
+    idle_timeout_s: float
+
+
+OF_SESSION = Limits(SEARCH_PATH, True, True, IDLE_TIMEOUT_MS / 1000, LOCK_TIMEOUT_MS / 1000, IDLE_TIMEOUT_MS / 1000)
+OF_TRANSACTION = replace(OF_SESSION, statement_timeout_s=CONFIGURE_TIMEOUT_S)
+
+
+def admit(session: Session, *, allow_superuser: bool) -> None:
+    """Make a fresh connection ours. Raises SuperuserRefused, LimitsNotKept and what the driver raises."""
+    session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
+    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
+        # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
+        session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
+        session.commit()
+    session.prepare_threshold = None
+    session.read_only = True
+    for kind in ("text", "varchar", "name"):
+        session.adapters.register_loader(kind, ReplacingLoader)
+        session.adapters.register_loader(kind, BinaryReplacingLoader)
+    limits = _look(session)
+    if session.superuser and not allow_superuser:
+        raise SuperuserRefused(f"role {session.info.user} is a superuser")
+    if session.pooled:
+        limit_transaction(session, CONFIGURE_TIMEOUT_S)
+        limits = _look(session)
+        _must_be(limits, replace(OF_TRANSACTION, stays_read_only=limits.stays_read_only))
+    elif limits != OF_SESSION:
+        _set_limits(session)
+        _must_be(_look(session), OF_SESSION)
+    session.commit()
+
+
+def _look(session: Session) -> Limits:
+    """Who we are here, and what holds. A pooler answers for the server: the process that it names is not the one we talk to."""
+    row = session.execute(LOOK).fetchone()
+    pid, session.superuser, path, *others = row or (0, True, "", False, False, 0, 0, 0)
+    session.pooled = session.pooled or pid != session.info.backend_pid
+    return Limits(", ".join(part.strip() for part in path.split(",")), *others)
+
+
+def _set_limits(session: Session) -> None:
+    session.execute(
+        "/* pganalytics */ select pg_catalog.set_config('search_path', %s, false), "
+        "pg_catalog.set_config('default_transaction_read_only', 'on', false), "
+        "pg_catalog.set_config('statement_timeout', %s, false), pg_catalog.set_config('lock_timeout', %s, false), "
+        "pg_catalog.set_config('idle_in_transaction_session_timeout', %s, false)",
+        (SEARCH_PATH, str(IDLE_TIMEOUT_MS), str(LOCK_TIMEOUT_MS), str(IDLE_TIMEOUT_MS)),
+    )
+
+
+def _must_be(found: Limits, wanted: Limits) -> None:
+    if found != wanted:
+        raise LimitsNotKept(f"the session has {found}, not {wanted}")

@@ -1,0 +1,19 @@
+-- Locks counted by what they are. Reading them holds up all who want locks for the moment of a copy: not more often than needed.
+-- scope: instance
+-- interval: 60 s
+-- timeout: 5 s
+-- privilege: none
+-- server: 13
+-- rows
+select
+    coalesce(l.database, 0)::bigint as datid,
+    l.locktype,
+    l.mode,
+    l.granted,
+    d.datname::text as datname,
+    count(*) as locks,
+    count(*) filter (where l.fastpath) as fastpath
+from pg_catalog.pg_locks l
+left join pg_catalog.pg_database d on d.oid = l.database
+where l.pid is distinct from pg_catalog.pg_backend_pid()
+group by 1, 2, 3, 4, 5;
