@@ -184,12 +184,13 @@ def _serve_transactions(client: socket.socket, pool: Pool) -> None:
 
 
 def _relay(client: socket.socket, server: socket.socket) -> bool:
-    """Carry messages until a transaction has ended; False when the client has gone."""
-    awaited = 0
+    """Carry messages until a transaction has ended; False when the client has gone. Answers are carried as they come, in large
+    pieces: thousands of rows one by one would take seconds."""
+    awaited, answer = 0, b""
     while True:
         for ready in select.select([client, server], [], [], None)[0]:
-            kind, whole = _receive(ready)
             if ready is client:
+                kind, whole = _receive(client)
                 if kind in (b"X", b""):
                     if awaited:
                         _until_ready(server, awaited)
@@ -197,11 +198,23 @@ def _relay(client: socket.socket, server: socket.socket) -> bool:
                 awaited += kind in ASKS_FOR_READY
                 server.sendall(whole)
                 continue
-            client.sendall(whole)
-            if kind == b"Z":
-                awaited -= 1
-                if not awaited and whole[-1:] == b"I":
-                    return True
+            if not (piece := server.recv(1 << 16)):
+                raise ConnectionError("the server has gone")
+            client.sendall(piece)
+            states, answer = _states(answer + piece)
+            awaited -= len(states)
+            if states and not awaited and states[-1] == b"I":
+                return True
+
+
+def _states(answer: bytes) -> tuple[list[bytes], bytes]:
+    """What each ReadyForQuery says, and the message at the end that is not whole yet."""
+    states, at = [], 0
+    while at + 5 <= len(answer) and at + 1 + (size := struct.unpack_from("!i", answer, at + 1)[0]) <= len(answer):
+        if answer[at : at + 1] == b"Z":
+            states.append(answer[at + 5 : at + 6])
+        at += 1 + size
+    return states, answer[at:]
 
 
 def _until_ready(server: socket.socket, times: int) -> None:

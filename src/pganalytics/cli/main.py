@@ -3,13 +3,14 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, config, dead_letters, replay, retire, services, setup
+from pganalytics.cli import audit, check, config, dead_letters, metrics, replay, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 
 COMMANDS = (
     ("demo", demo.run, "Run the whole pipeline on this machine, against real servers, and prove that nothing is missing."),
     ("setup", setup.run, "Make topics and store, or mend what is missing."),
+    ("check", check.run, "Read each target once: say what can be read, what cannot, and what mends it. Asks no broker."),
     ("collect", services.collect, "Read the targets and send their records: the agent."),
     ("streams", services.streams, "Run the stream processors: quotas, lanes, gaps."),
     ("sink", services.sink, "Write admitted records into the store."),
@@ -35,6 +36,14 @@ def build_app() -> typer.Typer:
         guarded(config.show)
     )
     app.add_typer(group, name="config")
+    measured = typer.Typer(no_args_is_help=True, help="What is measured.")
+    measured.command("list", help="All metrics, those of your own among them: how often, how wide, what they need.")(
+        guarded(metrics.list_)
+    )
+    measured.command("show", help="One metric with its fields, and the query that a server of a version is asked.")(
+        guarded(metrics.show)
+    )
+    app.add_typer(measured, name="metrics")
     letters = typer.Typer(no_args_is_help=True, help="What could not be stored.")
     letters.command("list", help="What could not be stored, why, and what became of it since. Exit 0 whatever it holds.")(
         guarded(dead_letters.list_)

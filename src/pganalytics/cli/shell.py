@@ -32,6 +32,12 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def printable(text: str) -> str:
+    """A text as it may go to a terminal: what would move the cursor, hide or reorder text is escaped."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    return shown.encode("utf-8", "backslashreplace").decode()
+
+
 def result_console() -> Console:
     """Standard output for tables. Not a terminal: wide enough that nothing is cut."""
     return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)

@@ -114,7 +114,8 @@ class Catalogue:
         role = sql.Identifier(facts.role).as_string(None)
         best = max(fitting, key=lambda one: (one.extension or ("", ()), one.server))
         if best.privilege.startswith("pg_read_all_stats") and not facts.reads_all_stats:
-            return Unavailable(f"role {facts.role} may not read all statistics", f"GRANT pg_monitor TO {role}", Kind.PRIVILEGE)
+            grant = f"GRANT pg_monitor TO {role}"
+            return Unavailable(f"role {facts.role} may not read all statistics", grant, Kind.PRIVILEGE, f"{grant};")
         if best.extension is not None and not facts.installed[best.extension[0]].usable:
             where = facts.installed[best.extension[0]].schema
             schema = sql.Identifier(where).as_string(None)
@@ -122,6 +123,8 @@ class Catalogue:
                 f"role {facts.role} may not use schema {where} of database {facts.dbname}",
                 f"in database {facts.dbname}: GRANT USAGE ON SCHEMA {schema} TO {role}",
                 Kind.PRIVILEGE,
+                f"GRANT USAGE ON SCHEMA {schema} TO {role};",
+                facts.dbname,
             )
         return best
 
@@ -190,11 +193,15 @@ def _missing_extension(variants: Iterable[Variant], facts: ServerFacts) -> Unava
             f"extension {name} is older than {_text(least)} in database {facts.dbname}",
             f"in database {facts.dbname}: ALTER EXTENSION {quoted} UPDATE",
             Kind.EXTENSION,
+            f"ALTER EXTENSION {quoted} UPDATE;",
+            facts.dbname,
         )
     return Unavailable(
         f"extension {name} is not installed in database {facts.dbname}",
         f"in database {facts.dbname}: CREATE EXTENSION {quoted}; it also must be in shared_preload_libraries",
         Kind.EXTENSION,
+        f"CREATE EXTENSION {quoted};",
+        facts.dbname,
     )
 
 

@@ -36,4 +36,5 @@ def _no_privilege(target: Target, database: str) -> Unavailable:
         f"role {target.user} may not connect to database {database}",
         f"GRANT CONNECT ON DATABASE {name} TO {role}; or add it to exclude_databases of the target",
         Kind.PRIVILEGE,
+        f"GRANT CONNECT ON DATABASE {name} TO {role};",
     )

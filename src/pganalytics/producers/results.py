@@ -24,11 +24,16 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Unavailable:
-    """This metric cannot be read here until somebody does what `cure` says. The target is well."""
+    """This metric cannot be read here until somebody does what `cure` says. The target is well.
+
+    `sql`: statements that do it, in database `sql_in` (empty: in any); empty where nobody can say them.
+    """
 
     reason: str
     cure: str
     kind: Kind
+    sql: str = ""
+    sql_in: str = ""
 
 
 @dataclass(frozen=True, slots=True)

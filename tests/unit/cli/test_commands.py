@@ -31,11 +31,13 @@ def test_help_and_version() -> None:
     for command in (
         "demo",
         "setup",
+        "check",
         "collect",
         "streams",
         "sink",
         "audit",
         "retire",
+        "metrics",
         "dead-letters",
         "replay",
         "config",
@@ -55,7 +57,7 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["collect", "streams", "sink", "setup", "audit", "config show"])
+@pytest.mark.parametrize("command", ["collect", "streams", "sink", "setup", "check", "metrics list", "audit", "config show"])
 def test_wrong_settings(command: str, tmp_path: Path) -> None:
     """Every command names the file, the key and the cure."""
     path = tmp_path / "settings.toml"
