@@ -19,7 +19,7 @@ from pganalytics.runtime.self_metrics import Service
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Lane
 from pganalytics.schemas.topics import Topics
-from unit.producers.test_spool import DATABASE, HEARTBEAT, beat, snapshot
+from unit.producers.spool_feed import DATABASE, HEARTBEAT, beat, snapshot
 
 TOPICS = Topics("p", 4)
 Report = Callable[[Any, Any], None]
