@@ -1,7 +1,13 @@
-"""Waiting in tests: for a condition, never for a time."""
+"""Waiting in tests: for a condition, not for a time, unless the time is what is tested."""
 
+import os
 import time
 from collections.abc import Callable
+
+
+def stands_for_hours(seconds: float) -> float:
+    """A wait that stands for hours; `LONG_S=3600 make test ARGS=...` waits for so long instead."""
+    return float(os.environ.get("LONG_S", seconds))
 
 
 def until(condition: Callable[[], object], timeout_s: float = 30, *, every_s: float = 0.05, what: str = "condition") -> None:

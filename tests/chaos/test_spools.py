@@ -1,6 +1,7 @@
 """A spool that is destroyed or put back: what is known stays exact, what is not is named with its bounds, nothing is double."""
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,15 @@ from pganalytics.sink.audit import audit
 from pganalytics.sink.report import AuditReport
 from pganalytics.sink.retire import retire
 from pganalytics.sink.store import set_up
-from waiting import until
+from waiting import stands_for_hours, until
 
 FIRST, SECOND = 100_000, 8_000
 """Records of a load that is killed on its way, and of one that ends."""
 STATE = "load-state"
+AGE_S = stands_for_hours(0.0)
+"""Of a spool that is put back."""
+RATE = 2000.0 if AGE_S < 30 else 60_000 / AGE_S
+"""Of the first load, records per second: it must not end before."""
 
 
 def prepared(settings: Settings) -> Settings:
@@ -85,7 +90,7 @@ def test_a_destroyed_spool_is_exact_up_to_its_last_heartbeat_and_bounded_after_i
     assert (report.total.settled, report.epochs) == (True, ())
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(400 + AGE_S)
 def test_a_spool_that_is_put_back_doubles_nothing_and_is_named(settings: Settings, tmp_path: Path) -> None:
     """Copied while its agent stood still, as a snapshot of a disk does; restored after the agent had gone on."""
     chosen = prepared(settings)
@@ -93,12 +98,13 @@ def test_a_spool_that_is_put_back_doubles_nothing_and_is_named(settings: Setting
     with pipeline(chosen, tmp_path) as services:
         services.start("streams")
         services.start("sink")
-        services.start_load(tmp_path / "first.jsonl", seed=1, records=FIRST)
-        until(lambda: stored(chosen) > 1_000, timeout_s=60)
+        services.start_load(tmp_path / "first.jsonl", seed=1, records=FIRST, rate=RATE)
+        until(lambda: stored(chosen) > 1_000, timeout_s=120)
         services.children["load"].suspend()
         shutil.copytree(tmp_path / STATE, backup)
         services.children["load"].resume()
         before = stored(chosen)
+        time.sleep(AGE_S)
         until(lambda: stored(chosen) > before + 2_000, timeout_s=60)
         kill_load(services)
         shutil.rmtree(tmp_path / STATE)

@@ -1,7 +1,8 @@
 """The broker goes away for long, with the whole pipeline at work: everyone waits quietly, and goes on when it is back.
 
 Compressed: half a minute stands for hours. Every wait in the services is at its longest after that (10 s and less), but
-for the agent's retries of records that Kafka took and never acknowledged, which only begin after five minutes.
+for the agent's retries of records that Kafka took and never acknowledged, which only begin after five minutes. `LONG_S=3600`
+is an hour.
 """
 
 import sys
@@ -27,12 +28,12 @@ from pganalytics.schemas.topics import Topics
 from pganalytics.sink.deep_audit import deep_audit
 from pganalytics.sink.store import set_up
 from servers import settings_for
-from waiting import until
+from waiting import stands_for_hours, until
 
 SERVICES = ("collect", "streams", "sink")
-KILLED_S, STOPPED_S, CONTROL_S = 30.0, 12.0, 8.0
+KILLED_S, STOPPED_S, CONTROL_S = stands_for_hours(30.0), 12.0, 8.0
 MOST_LINES = 20
-"""Per service and outage; each kind of complaint comes once in a minute. A line more per second would be a flood."""
+"""Per service and minute of an outage; each kind of complaint comes once in a minute. A line per second would be a flood."""
 MOST_CPU = 0.4
 """Of one core, per service."""
 SOON_S = 30.0
@@ -103,7 +104,7 @@ def report(what: str, costs: dict[str, Cost], soon: dict[str, float]) -> None:
     sys.stdout.write(f"{what}: {shares}; after the return: {after}\n")
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(210 + KILLED_S)
 def test_all_services_ride_through_outages_of_the_broker(
     own: Settings, broker: KafkaBroker, one: Watched, tmp_path: Path
 ) -> None:
@@ -125,7 +126,7 @@ def test_all_services_ride_through_outages_of_the_broker(
             broker.start_again()
             report(f"{end.__name__} for {seconds:.0f} s", costs, seconds_until_all_go_on(makes))
             for name, cost in costs.items():
-                assert len(cost.lines) <= MOST_LINES, (name, cost.lines)
+                assert len(cost.lines) <= MOST_LINES * max(1.0, seconds / 60), (name, cost.lines)
                 assert cost.cpu <= MOST_CPU, (name, cost.cpu)
                 assert services.children[name].poll() is None, services.log(name)
         assert services.children["collect"].terminate(30) == 0, services.log("collect")
@@ -133,7 +134,7 @@ def test_all_services_ride_through_outages_of_the_broker(
         audited = deep_audit(own)
         assert [services.children[name].terminate(30) for name in ("streams", "sink")] == [0, 0]
     for name in SERVICES:
-        assert len(Log(tmp_path / f"{name}.log").lines()) <= 4 * MOST_LINES, services.log(name)
+        assert len(Log(tmp_path / f"{name}.log").lines()) <= MOST_LINES * (4 + KILLED_S / 60), services.log(name)
     assert audited.ok, audited.to_json()
     assert audited.total.stored == audited.total.emitted > 50
     readings = stored.one("select count(*) from metrics.database")
