@@ -39,6 +39,8 @@ SCOPE = ["database", "statements", "tables", "indexes", "sizes"]
 BUSY = "pganalytics_collect_busy_seconds_total"
 PARTITIONS = 4
 COLLECTOR = "bench"
+WARM_UP = 3
+"""Cycles, for both: until the server has kept the plans."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
     metrics = [name for name in SCOPE if name in builtin_schemas()]
     with ExitStack() as connections:
         limit = Limit(fleet, connections, load_catalogue(metrics), metrics)
-        limit.cycle()
+        for _ in range(WARM_UP):
+            limit.cycle()
         _tell("measuring the structural limit")
         spent = _Meter(fleet)
         costs = []
@@ -107,7 +110,7 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
     make_topics(settings.kafka, topics.table())
     agent = stack.enter_context(Child.start(_command(folder, settings), stdout=folder / "agent.log", name="agent"))
     _tell("the agent begins")
-    _cycles(fleet, chosen, 2)
+    _cycles(fleet, chosen, WARM_UP)
     began, opened = _ends(settings, topics), fleet.connections_of_role()[1]
     bytes_before, normal_before = _bytes(broker, topics), _size(broker, topics.collected(Lane.NORMAL))
     busy = _busy_s(settings.collect.http_port)

@@ -86,13 +86,13 @@ def test_the_limits_hold_in_each_transaction_and_the_pooler_is_noticed(pooled: P
     with asker.pools.lease("one", job.target, job.database) as session:
         assert session.pooled
         for _ in range(10):
-            limit_transaction(session, 3)
-            row = session.execute(
-                "select current_setting('search_path'), current_setting('transaction_read_only'), "
-                "current_setting('statement_timeout'), current_setting('lock_timeout'), "
-                "current_setting('idle_in_transaction_session_timeout'), pg_backend_pid()"
-            ).fetchone()
-            session.commit()
+            with session.pipeline():
+                limit_transaction(session, 3)
+                row = session.execute(
+                    "select current_setting('search_path'), current_setting('transaction_read_only'), "
+                    "current_setting('statement_timeout'), current_setting('lock_timeout'), "
+                    "current_setting('idle_in_transaction_session_timeout'), pg_backend_pid()"
+                ).fetchone()
             assert row is not None
             assert row[:5] == ("pg_catalog, pg_temp", "on", "3s", "1s", "1min")
             backends.add(row[5])

@@ -255,7 +255,6 @@ def test_the_session_is_pinned_and_read_only(asker: Asker) -> None:
         }
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction):
             leased.execute("create table public.mine ()")
-        leased.rollback()
     assert shown == {
         "search_path": "pg_catalog,pg_temp",
         "default_transaction_read_only": "on",
@@ -267,10 +266,27 @@ def test_the_session_is_pinned_and_read_only(asker: Asker) -> None:
 def test_no_query_is_compiled(asker: Asker) -> None:
     """Compiling a query over views of statistics would cost the server seconds, where it has a compiler."""
     job = asker.jobs["heartbeat"]
-    with asker.pools.lease("one", job.target, job.target.dbname) as leased:
+    with asker.pools.lease("one", job.target, job.target.dbname) as leased, leased.transaction():
         session.limit_transaction(leased, 5)
         assert leased.execute("show jit").fetchone() == ("off",)
-        leased.rollback()
+
+
+def test_plans_are_kept_and_their_loss_is_mended(asker: Asker) -> None:
+    """Whoever takes the plans away, for example a pooler that hides itself, costs a connection."""
+    job = asker.jobs["heartbeat"]
+    for _ in range(3):
+        assert isinstance(asker.ask("heartbeat"), Answer)
+    with asker.pools.lease("one", job.target, job.target.dbname) as leased:
+        pid = leased.info.backend_pid
+        kept = leased.execute(
+            "select count(*) from pg_prepared_statements where statement like '%pganalytics:heartbeat%'"
+        ).fetchone()
+        leased.pgconn.exec_(b"deallocate all")  # which psycopg does not see
+    assert kept is not None
+    assert kept[0] >= 1
+    assert isinstance(asker.ask("heartbeat"), Answer)
+    with asker.pools.lease("one", job.target, job.target.dbname) as leased:
+        assert leased.info.backend_pid != pid
 
 
 def test_planted_objects_are_not_run(server: PostgresServer, asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:

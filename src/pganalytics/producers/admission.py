@@ -35,6 +35,10 @@ LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
 """
 
 
+PREPARE_AFTER = 1
+"""Runs of a statement on one connection before the server keeps its plan: most of what such a query costs is planning it."""
+
+
 class SuperuserRefused(psycopg.OperationalError):
     """The role is a superuser, and the settings do not allow one."""
 
@@ -62,10 +66,10 @@ OF_TRANSACTION = replace(OF_SESSION, statement_timeout_s=CONFIGURE_TIMEOUT_S)
 def admit(session: Session, *, allow_superuser: bool) -> None:
     """Make a fresh connection ours. Raises SuperuserRefused, LimitsNotKept and what the driver raises."""
     session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
+    session.autocommit = True
     if session.info.parameter_status("server_encoding") == "SQL_ASCII":
         # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
         session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
-        session.commit()
     session.prepare_threshold = None
     session.read_only = True
     for kind in ("text", "varchar", "name"):
@@ -75,13 +79,15 @@ def admit(session: Session, *, allow_superuser: bool) -> None:
     if session.superuser and not allow_superuser:
         raise SuperuserRefused(f"role {session.info.user} is a superuser")
     if session.pooled:
-        limit_transaction(session, CONFIGURE_TIMEOUT_S)
-        limits = _look(session)
+        with session.transaction():
+            limit_transaction(session, CONFIGURE_TIMEOUT_S)
+            limits = _look(session)
         _must_be(limits, replace(OF_TRANSACTION, stays_read_only=limits.stays_read_only))
-    elif limits != OF_SESSION:
+        return
+    if limits != OF_SESSION:
         _set_limits(session)
         _must_be(_look(session), OF_SESSION)
-    session.commit()
+    session.prepare_threshold = PREPARE_AFTER
 
 
 def _look(session: Session) -> Limits:

@@ -4,6 +4,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import psycopg
@@ -22,8 +23,17 @@ from pganalytics.runtime.postgres import authorities_of, sslmode_of
 MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 MARK = re.compile(r"/\* pganalytics:\w+ \*/")
+DATABASE = "/* pganalytics */ select 1 from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) %s::name"
 KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, LimitsNotKept)
 """Errors of connecting that say themselves what is wrong."""
+WENT_AWAY = ("lost", "sqlstate:57P01", "sqlstate:57P02")
+PLANS_LOST = (
+    psycopg.errors.InvalidSqlStatementName,
+    psycopg.errors.DuplicatePreparedStatement,
+    psycopg.errors.FeatureNotSupported,
+)
+"""What a connection's prepared statements come to when an extension has got other columns, or when a pooler that hides itself
+changes the server under them."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -58,7 +68,7 @@ class Questions:
         self._catalogue = catalogue
 
     def ask(self, job: Job) -> Reply:
-        """One reading. A pooled connection that turns out to be dead is replaced once: the server was restarted."""
+        """One reading. A connection that turns out to be of no use any more is replaced once: the server was restarted."""
         for last_try in (False, True):
             used = False
             try:
@@ -74,8 +84,8 @@ class Questions:
                 return failures.failed("connection_budget", str(error), of_target=False)
             except psycopg.Error as error:
                 outcome = failures.of_reading(error)
-                went_away = isinstance(outcome, Failed) and outcome.kind in ("lost", "sqlstate:57P01", "sqlstate:57P02")
-                if last_try or not (used and went_away):
+                of_connection = isinstance(error, PLANS_LOST) or (isinstance(outcome, Failed) and outcome.kind in WENT_AWAY)
+                if last_try or not (used and of_connection):
                     return _of_database(job, outcome, error)
                 self._pools.drop(job.key.collector, job.database)
         raise AssertionError("the second try returns")
@@ -94,7 +104,6 @@ class Questions:
     def _together(self, session: Session, jobs: Sequence[Job]) -> list[Reply]:
         session.deadline = time.monotonic() + sum(job.timeout_s for job in jobs) + MARGIN_S
         chosen = [self._variant(session, job) for job in jobs]
-        session.rollback()
         asked = [(job, variant) for job, variant in zip(jobs, chosen, strict=True) if isinstance(variant, Variant)]
         answers = iter(_query(session, asked) if asked else [])
         return [next(answers) if isinstance(variant, Variant) else variant for variant in chosen]
@@ -103,7 +112,6 @@ class Questions:
         session.deadline = time.monotonic() + job.timeout_s + MARGIN_S
         variant = self._variant(session, job)
         if isinstance(variant, Unavailable):
-            session.rollback()
             return variant
         try:
             return _query(session, [(job, variant)])[0]
@@ -118,8 +126,9 @@ class Questions:
             variant = self._catalogue.choose(job.key.metric, session.facts)
             if isinstance(variant, Variant) or variant.kind is Kind.VERSION:
                 return variant
-        limit_transaction(session, job.timeout_s)
-        session.facts = server_facts(session, with_extensions=with_extensions)
+        with session.transaction():
+            limit_transaction(session, job.timeout_s)
+            session.facts = server_facts(session, with_extensions=with_extensions)
         return self._catalogue.choose(job.key.metric, session.facts)
 
     def _is_gone(self, job: Job) -> bool:
@@ -127,12 +136,9 @@ class Questions:
         try:
             with self._pools.lease(job.key.collector, job.target, job.target.dbname) as session:
                 session.deadline = time.monotonic() + job.timeout_s + MARGIN_S
-                limit_transaction(session, job.timeout_s)
-                found = session.execute(
-                    "/* pganalytics */ select 1 from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) %s::name",
-                    (job.key.database,),
-                ).fetchone()
-                session.rollback()
+                with session.transaction():
+                    limit_transaction(session, job.timeout_s)
+                    found = session.execute(DATABASE, (job.key.database,)).fetchone()
                 return found is None
         except (CannotConnect, BudgetExhausted, psycopg.Error):
             return False
@@ -162,8 +168,8 @@ def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> F
 
 
 def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answer]:
-    """One transaction in one round trip. A context that several metrics share is asked for once; where anything counts, before
-    and after all."""
+    """One round trip, which is one transaction: the server ends it with the pipeline. What several metrics share as
+    context is asked for once; where anything counts, before and after all."""
     if session.facts is None:
         raise AssertionError("a variant was chosen by facts")
     texts = [variant.statements(session.facts, job.parameters) for job, variant in asked]
@@ -181,7 +187,6 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
                 cursor.execute(statements[name])
         for text, cursor in afters.items():
             cursor.execute(text)
-        session.execute("commit")
     answered_us = time.time_ns() // 1000
     before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
     return [
@@ -197,9 +202,12 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
 
 
 def _table(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Table:
-    return Table([column.name for column in cursor.description or ()], cursor.fetchall())
+    result = cursor.pgresult
+    names = [(result.fname(place) or b"").decode() for place in range(result.nfields)] if result is not None else []
+    return Table(names, cursor.fetchall())
 
 
+@lru_cache(maxsize=256)
 def _unmarked(context: str) -> str:
     """With a mark that is not the metric's: the text may serve several."""
     return MARK.sub("/* pganalytics */", context, count=1)

@@ -6,13 +6,13 @@ little-endian 8-byte numbers, all zstd-compressed.
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zstandard
 
-from pganalytics.producers.diff import Baseline
+from pganalytics.producers.diff import Baseline, places
 from pganalytics.producers.reading import Context, Key
 
 FULL_EVERY = 60
@@ -49,7 +49,7 @@ def advance(kept: Kept | None, baseline: Baseline, columns: Sequence[str]) -> tu
     if kept is None or kept.entries >= FULL_EVERY:
         rows = list(range(len(baseline.index)))
         return True, _pack(baseline, columns, rows, []), Kept(baseline, 1)
-    gone = [key for key in kept.baseline.index if key not in baseline.index]
+    gone = list(kept.baseline.index.keys() - baseline.index.keys())
     return False, _pack(baseline, columns, _moved(kept.baseline, baseline), gone), Kept(baseline, kept.entries + 1)
 
 
@@ -81,7 +81,7 @@ def restore(entries: Iterable[bytes], columns: Sequence[str]) -> Kept | None:
 
 def _moved(before: Baseline, after: Baseline) -> list[int]:
     """Rows of `after` that are new or differ in any counter or mark."""
-    rows = np.fromiter((before.index.get(key, -1) for key in after.index), dtype=np.int64, count=len(after.index))
+    rows = places(before.index, after.index)
     moved = rows < 0
     if len(before.index):
         moved = (
@@ -96,7 +96,7 @@ def _moved(before: Baseline, after: Baseline) -> list[int]:
 def _pack(baseline: Baseline, columns: Sequence[str], rows: list[int], gone: list[Key]) -> bytes:
     keys = list(baseline.index)
     head = {
-        "context": asdict(baseline.context),
+        "context": {name: getattr(baseline.context, name) for name in Context.__slots__},
         "keys": [keys[row] for row in rows],
         "gone": gone,
         "columns": list(columns),

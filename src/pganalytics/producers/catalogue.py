@@ -12,6 +12,7 @@ old extension can live on a new server.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from importlib.resources.abc import Traversable
 
@@ -79,12 +80,16 @@ class Variant:
         if self.extension is not None:
             schema = sql.Identifier(facts.installed[self.extension[0]].schema).as_string(None)
 
-        def ready(text: str) -> str:
-            filled = _PARAMETER.sub(lambda match: str(parameters[match[1]]), text)
-            return f"/* pganalytics:{self.metric} */ {filled.replace(_SCHEMA_VARIABLE, schema)}"
+        values = tuple(parameters.items())
+        context = None if self.context is None else _ready(self.context, self.metric, schema, values)
+        return context, {group: _ready(text, self.metric, schema, values) for group, text in self.groups.items()}
 
-        context = None if self.context is None else ready(self.context)
-        return context, {group: ready(text) for group, text in self.groups.items()}
+
+@lru_cache(maxsize=1024)
+def _ready(text: str, metric: str, schema: str, values: tuple[tuple[str, int], ...]) -> str:
+    parameters = dict(values)
+    filled = _PARAMETER.sub(lambda match: str(parameters[match[1]]), text)
+    return f"/* pganalytics:{metric} */ {filled.replace(_SCHEMA_VARIABLE, schema)}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ def rows_of(entries: Iterable[bytes], columns: Sequence[str]) -> dict[Key, list[
 
 def hash_of(cells: Cells) -> int:
     """64 bits of a row, the same in every process."""
-    text = json.dumps(list(cells), separators=(",", ":")).encode()
+    text = repr(list(cells)).encode("utf-8", "surrogatepass")
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
 
 

@@ -14,8 +14,9 @@ A counter that could not be read keeps the baseline's value, so a later delta co
 resets: rounding can make them go back.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -62,7 +63,7 @@ def compare(baseline: Baseline | None, reading: Reading) -> tuple[Difference | N
     """What moved, and the next baseline; the difference is None when there is nothing to compare with."""
     if baseline is None or _another_server(baseline.context, reading.context):
         return None, first_baseline(reading)
-    rows = np.fromiter((baseline.index.get(key, -1) for key in reading.keys), dtype=np.int64, count=len(reading.keys))
+    rows = places(baseline.index, reading.keys)
     known = rows >= 0
     before, before_doubles = _rows_of(baseline.longs, rows, reading.longs), _rows_of(baseline.doubles, rows, reading.doubles)
     before_began = _rows_of(baseline.began_us, rows, reading.began_us)
@@ -91,6 +92,11 @@ def compare(baseline: Baseline | None, reading: Reading) -> tuple[Difference | N
     kept = np.where(unreadable & anew[:, None], UNREADABLE, now)
     index = {key: row for row, key in enumerate(reading.keys)}
     return difference, Baseline(reading.context, index, kept, now_doubles, reading.began_us)
+
+
+def places(index: Mapping[Key, int], keys: Collection[Key]) -> Longs:
+    """The row of each key, -1 where there is none."""
+    return np.fromiter(map(index.get, keys, repeat(-1)), dtype=np.int64, count=len(keys))
 
 
 def reason_of(before: Context, now: Context) -> str:

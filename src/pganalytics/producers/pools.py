@@ -137,13 +137,17 @@ class Pools:
     def _surplus(self, collector: str, target: Target) -> list[_Held]:
         """Take out pools of a target's databases that are idle and beyond those that it holds, the longest unused first."""
         mine = [key for key in self._held if key[0] == collector and key[1] != target.dbname]
+        if len(mine) <= target.hold_databases:
+            return []
         idle = sorted((self._held[key].used_at, key) for key in mine if not self._held[key].leased)
         return [self._take_out(key) for _, key in idle[: max(0, len(mine) - target.hold_databases)]]
 
     def _fits(self, held: _Held) -> bool:
+        if (cost := held.cost) > held.leased:
+            return True  # an open one is idle
         others = sum(one.cost for one in self._held.values() if one is not held)
         leaving = self._closing + sum(door.connecting for door in self._leaving)
-        return others + leaving + max(held.cost, held.leased + 1) <= self.budget
+        return others + leaving + max(cost, held.leased + 1) <= self.budget
 
     def _idlest(self, wanted: _Held) -> _Held | None:
         """Take out the pool that was used longest ago and is idle."""

@@ -3,6 +3,8 @@
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pganalytics.producers.answers import Answer, Questions, Reply
@@ -49,6 +51,15 @@ ALL_CLEAR = 0.5
 """Share of the soft limit below which the spool is said to have room again."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What the spool has to commit for a job, what has become of it then, and what is noted then."""
+
+    snapshots: Sequence[Snapshot]
+    outcome: Outcome
+    note: Callable[[], None]
+
+
 class Runner:
     """Runs jobs. `epochs` and `states` have an entry for every collector."""
 
@@ -75,9 +86,12 @@ class Runner:
         refused = {job.key: self._spool.refusal(job.schema.lane) for job in jobs if job.key.metric != HEARTBEAT}
         asked = [job for job in jobs if refused.get(job.key) is None]
         replies = iter(self._replies(asked))
+        found = [
+            HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)) for job in jobs
+        ]
+        committed = iter(self._commit([each for each in found if isinstance(each, _Ready)]))
         return [
-            self._end(job, HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)))
-            for job in jobs
+            self._end(job, next(committed) if isinstance(each, _Ready) else each) for job, each in zip(jobs, found, strict=True)
         ]
 
     def _replies(self, jobs: Sequence[Job]) -> list[Reply | Collected]:
@@ -113,7 +127,7 @@ class Runner:
             self._had_rows.discard(key)
         self._spool.drop_baselines([(key.collector, key.metric, key.database) for key in keys])
 
-    def _outcome(self, job: Job, answer: Reply | Collected) -> Outcome:
+    def _outcome(self, job: Job, answer: Reply | Collected) -> "Outcome | _Ready":
         if not isinstance(answer, Answer):
             return answer
         state = self._states[job.key.collector]
@@ -130,7 +144,7 @@ class Runner:
         except (EpochEnded, SpoolClosed):
             return HeldBack("stopping")
 
-    def _emit(self, job: Job, answer: Answer) -> Outcome:
+    def _emit(self, job: Job, answer: Answer) -> "Outcome | _Ready":
         layout, codec = self._tools(job.schema)
         said = {"datname": job.database}
         if job.schema.counts:
@@ -146,13 +160,15 @@ class Runner:
         else:
             had_rows = job.key in self._had_rows
             emission = emit_gauges(job.schema, answer, said, had_rows=had_rows, redaction=self._redaction)
-        rows = self._commit(job, codec, emission)
+        snapshots, rows = self._snapshots(job, codec, emission)
+        return _Ready(snapshots, Collected(rows), partial(self._note_sent, job, emission, rows))
+
+    def _note_sent(self, job: Job, emission: Emission, rows: int) -> None:
         if emission.after is not None:
             self._kept[job.key] = emission.after
         (self._had_rows.add if rows else self._had_rows.discard)(job.key)
         if emission.values is not None:
             self._watch_coverage(job, emission.values.get("coverage_time"))
-        return Collected(rows)
 
     def _emit_changed(self, job: Job, layout: Layout, answer: Answer, said: Mapping[str, Any]) -> Emission:
         names = [field.name for field in content_columns(layout)]
@@ -167,20 +183,34 @@ class Runner:
             sent_before=lambda: rows_of(self._spool.baseline(job.key.collector, job.key.metric, job.key.database), names),
         )
 
-    def _discover(self, job: Job, answer: Answer, state: TargetState) -> Outcome:
+    def _discover(self, job: Job, answer: Answer, state: TargetState) -> "Outcome | _Ready":
         """The databases, and what cannot be read when that is news."""
         table = answer.groups[ROWS]
         found = discover(job.target, ((name, allows, may) for name, allows, may in table.rows))
         unavailable = {name: Status(why.kind.value, why.reason, why.cure) for name, why in found.unavailable.items()}
         state.board.keep_databases(unavailable, found.databases, answer.asked_us)
-        if (rows := state.board.to_send(answer.asked_us)) is not None:
-            values = status_values(job.schema, len(found.databases), rows, answer.asked_us)
-            self._commit(job, self._tools(job.schema)[1], Emission(values))
-            state.board.was_sent(rows, answer.asked_us)
-        return found
+        if (rows := state.board.to_send(answer.asked_us)) is None:
+            return found
+        values = status_values(job.schema, len(found.databases), rows, answer.asked_us)
+        snapshots, _ = self._snapshots(job, self._tools(job.schema)[1], Emission(values))
+        return _Ready(snapshots, found, partial(state.board.was_sent, rows, answer.asked_us))
 
-    def _commit(self, job: Job, codec: RecordCodec, emission: Emission) -> int:
-        """All parts, what changed, and the movement of the baseline, or nothing; the number of rows."""
+    def _commit(self, ready: Sequence["_Ready"]) -> list[Outcome]:
+        """In one transaction; when the spool refuses that each in its own, so that what has no room holds back itself alone."""
+        try:
+            self._spool.append_many([snapshot for one in ready for snapshot in one.snapshots])
+        except Refused as error:
+            if len(ready) == 1:
+                return [HeldBack(str(error))]
+            return [outcome for one in ready for outcome in self._commit([one])]
+        except (EpochEnded, SpoolClosed):
+            return [HeldBack("stopping")] * len(ready)
+        for one in ready:
+            one.note()
+        return [one.outcome for one in ready]
+
+    def _snapshots(self, job: Job, codec: RecordCodec, emission: Emission) -> tuple[list[Snapshot], int]:
+        """All parts, what changed, and the movement of the baseline; the number of rows."""
         key, values = job.key, emission.values or {}
         parts = encode_parts(codec, values) if values else []
         records = [self._record(job, job.schema, values["collected_at"], part) for part in parts]
@@ -190,10 +220,10 @@ class Runner:
             changed = encode_parts(self._tools(schema)[1], told)
             records += [self._record(job, schema, values["collected_at"], part) for part in changed]
         movement = Movement(key.collector, key.metric, key.database, *emission.entry) if emission.entry is not None else None
+        snapshots = [Snapshot(record, None) for record in records[:-1]]
         if records or movement is not None:
-            last = Snapshot(records[-1] if records else None, movement)
-            self._spool.append_many([*(Snapshot(record, None) for record in records[:-1]), last])
-        return sum(part.rows for part in parts)
+            snapshots.append(Snapshot(records[-1] if records else None, movement))
+        return snapshots, sum(part.rows for part in parts)
 
     def _record(self, job: Job, schema: MetricSchema, at_us: int, part: Part) -> Record:
         return Record(

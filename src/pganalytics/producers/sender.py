@@ -103,6 +103,8 @@ class Sender:
         self._clock = clock
         self._flight = _Flight()
         self._released: set[str] = set()
+        self._emptied: dict[Lane, int] = {}
+        """How many arrivals the spool had had when the last record of a lane went out: before the next one nobody need look."""
         self._finish = threading.Event()
         self._news = OnChange()
         self.count: Callable[[str, str], None] = _ignore
@@ -142,9 +144,16 @@ class Sender:
         limit = min(BATCH, self._flight.room_for(lane))
         if not limit or not self._released:
             return 0
+        arrivals = self._spool.arrivals
+        if self._emptied.get(lane) == arrivals:
+            return 0
         excluded = self._flight.excluded(self._clock())
         records = self._spool.unsent(lane, limit=limit, exclude=excluded, schemas=self._released)
-        return sum(self._send(record) for record in records)
+        sent = sum(self._send(record) for record in records)
+        waits_for_schema = not self._released.issuperset(self._spool.schemas())
+        if sent == len(records) < limit and not self._flight.retries and not waits_for_schema:
+            self._emptied[lane] = arrivals
+        return sent
 
     def _send(self, record: Unsent) -> int:
         who = record.headers.identity
@@ -187,6 +196,7 @@ class Sender:
     def _failed(self, what: Unsent | str, topic: str, error: KafkaError, *, alone: bool) -> None:
         if error.fatal():
             raise Crash(f"kafka client: {error.str()}")
+        self._emptied.clear()
         self._meters.send_failed(error.name())
         if isinstance(what, Unsent) and what.body is not None and error.code() in REFUSED_FOR_GOOD:
             self._suspect_or_give_up(what, topic, error, alone=alone)
@@ -233,6 +243,7 @@ class Sender:
             except Refused:
                 return
             del self._flight.hopeless[record.id]
+            self._emptied.clear()
             if (before := self._flight.retries.pop(record.id, None)) is not None:
                 self._all_clear(before[2])
             self.count(record.headers.identity.collector, f"stubs.{error}")

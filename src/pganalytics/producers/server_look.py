@@ -37,9 +37,9 @@ class ServerLook:
 def look(session: Session) -> ServerLook:
     """Ask, in a transaction of its own; raises what the driver raises."""
     text = resources.files("pganalytics.producers").joinpath("looks/server.sql").read_text(encoding="utf-8")
-    limit_transaction(session, TIMEOUT_S)
-    row = session.execute(f"/* pganalytics */ {text}").fetchone()
-    session.rollback()
+    with session.transaction():
+        limit_transaction(session, TIMEOUT_S)
+        row = session.execute(f"/* pganalytics */ {text}").fetchone()
     if row is None:
         raise AssertionError("a query without FROM gives a row")
     return ServerLook(*(*row, session.pooled, session.superuser))

@@ -112,12 +112,16 @@ def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> Non
 
     No JIT: the planner takes views of statistics for large tables, and would compile for longer than such a query runs.
     """
-    session.execute(
-        "/* pganalytics */ select pg_catalog.set_config('search_path', %s, true), "
-        "pg_catalog.set_config('statement_timeout', %s, true), pg_catalog.set_config('lock_timeout', %s, true), "
-        "pg_catalog.set_config('idle_in_transaction_session_timeout', %s, true), pg_catalog.set_config('jit', 'off', true)",
-        (SEARCH_PATH, str(max(1, round(timeout_s * 1000))), str(LOCK_TIMEOUT_MS), str(IDLE_TIMEOUT_MS)),
-    )
+    settings = {
+        "transaction_read_only": "on",
+        "search_path": SEARCH_PATH,
+        "statement_timeout": max(1, round(timeout_s * 1000)),
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
+        "jit": "off",
+    }
+    calls = (f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in settings.items())
+    session.execute(f"/* pganalytics */ select {', '.join(calls)}".encode())
 
 
 def server_facts(session: psycopg.Connection[Any], *, with_extensions: bool) -> ServerFacts:

@@ -57,8 +57,10 @@ class Spool:
         self._limit_bytes = limit_bytes
         self._soft_bytes = soft_bytes
         self._codecs: dict[str, RecordCodec] = {}
+        self._schemas: dict[str, str] = dict(connection.execute("select id, text from schemas").fetchall())
         self._arrived = threading.Event()
         self._inserted = False
+        self._arrivals = 0
         self._disk = DiskRoom(Path(lock.name).parent, connection)
         self._usage: tuple[int, int] = connection.execute("select records, bytes from usage").fetchone()
         self._writer = GroupCommit(connection, self._note_usage)
@@ -96,6 +98,11 @@ class Spool:
         """How much of the soft limit is taken, after the last commit; from 1 on readings are held back."""
         return self._usage[1] / self._soft_bytes
 
+    @property
+    def arrivals(self) -> int:
+        """Commits with new records, since the spool was opened."""
+        return self._arrivals
+
     def refusal(self, lane: Lane) -> str | None:
         """Why a snapshot of this lane would be refused now, after the last commit; None when it would not."""
         return self._refusal(lane, self._usage[1])
@@ -127,6 +134,8 @@ class Spool:
 
     def append_many(self, snapshots: Sequence[Snapshot]) -> list[Identity | None]:
         """Commit all in one transaction, or none."""
+        if not snapshots:
+            return []
         packed = [zstandard.ZstdCompressor(level=3).compress(one.record.rest) if one.record else b"" for one in snapshots]
         return self._do(lambda db: [self._append(db, one, rest) for one, rest in zip(snapshots, packed, strict=True)])
 
@@ -154,7 +163,7 @@ class Spool:
 
     def schemas(self) -> dict[str, str]:
         """Texts of all schemas that records here have or had, by id."""
-        return dict(self._do(lambda db: db.execute("select id, text from schemas").fetchall()))
+        return self._schemas
 
     def baseline(self, collector: str, metric: str, database: str = "") -> list[bytes]:
         """The log of a baseline, from its last full entry on."""
@@ -225,6 +234,8 @@ class Spool:
         seq = seq or epochs.next_seq(db, record.collector, record.epoch, schema.lane)
         identity = Identity(record.collector, record.epoch, schema.lane, seq)
         spool_records.insert(db, identity, record, self._codec(schema).assemble(identity, b""), rest, facts)
+        if schema.id not in self._schemas:
+            self._schemas = {**self._schemas, schema.id: schema.text}
         self._inserted = True
         return identity
 
@@ -238,4 +249,5 @@ class Spool:
         self._disk.measure(db)
         if self._inserted:
             self._inserted = False
+            self._arrivals += 1
             self._arrived.set()

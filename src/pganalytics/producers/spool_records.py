@@ -57,14 +57,13 @@ def unsent(db: sqlite3.Connection, lane: Lane, limit: int, exclude: Container[ob
             break
         if record not in exclude:
             ids.append(record)
-    return [_ready(db, record) for record in ids]
+    marks = ",".join("?" * len(ids))
+    found = db.execute(f"select id, {COLUMNS} from records where id in ({marks}) order by id", ids)  # noqa: S608
+    return [_ready(*row) for row in found]
 
 
-def _ready(db: sqlite3.Connection, record: int) -> Unsent:
-    collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts, error = db.execute(
-        f"select {COLUMNS} from records where id = ?",  # noqa: S608
-        (record,),
-    ).fetchone()
+def _ready(record: int, *columns: Any) -> Unsent:
+    collector, epoch, lane, seq, metric, schema, rows, size, collected_at, head, rest, facts, error = columns
     headers = Headers(
         identity=Identity(collector, epoch, Lane(lane), seq),
         metric=metric,

@@ -105,9 +105,8 @@ def elide(columns: Sequence[Field], values: Mapping[str, Sequence[Any]]) -> dict
     first = columns[0].name
     sent = {first: list(values[first])}
     for column in columns[1:]:
-        zero = zero_of(column)
         cells = list(values[column.name])
-        sent[column.name] = cells if any(cell != zero for cell in cells) else []
+        sent[column.name] = cells if cells.count(zero_of(column)) < len(cells) else []
     return sent
 
 
