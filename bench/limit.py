@@ -35,10 +35,11 @@ class Limit:
             scope = Scope.INSTANCE if place == 0 else Scope.DATABASE
             self._asked.append((connection, _texts(catalogue, facts, [each for each in schemas if each.scope is scope])))
 
-    def cycle(self) -> Cost:
-        """All readings, one database after the other."""
+    def cycle(self, over_s: float = 0.0) -> Cost:
+        """All readings, one database after the other, spread over some seconds."""
         began, cpu = time.monotonic(), time.process_time()
-        for connection, texts in self._asked:
+        for place, (connection, texts) in enumerate(self._asked):
+            time.sleep(max(0.0, began + place * over_s / len(self._asked) - time.monotonic()))
             cursors = [connection.cursor(binary=True) for _ in texts]
             with connection.pipeline():
                 for cursor, text in zip(cursors, texts, strict=True):
