@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 
 from pganalytics.producers import failures
-from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
+from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
@@ -22,7 +22,7 @@ from pganalytics.runtime.postgres import authorities_of, sslmode_of
 MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 MARK = re.compile(r"/\* pganalytics:\w+ \*/")
-KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, LimitsNotKept)
+KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, StatementPooling, LimitsNotKept)
 """Errors of connecting that say themselves what is wrong."""
 Rows = list[tuple[Any, ...]]
 
