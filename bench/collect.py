@@ -47,8 +47,8 @@ PACE = 0.8
 
 @dataclass(frozen=True)
 class Result:
-    """Per cycle, but for what is held. `limit_*`: the structural limit in the same run, with all readings at once while everything
-    is in the processor's caches; `limit_paced_*`: spread over the cycle, as an agent spreads them.
+    """Per cycle, but for what is held. `limit_*`: the structural limit in the same run, all readings at once with warm caches;
+    `limit_paced_*`: spread over the cycle, as an agent spreads them.
 
     `wall_s`: time that workers spent on the target, one after the other; in parallel it is less. `bytes_wire`: what the collected
     topics grew by on the broker's disk; `bytes_per_changed_statement_row` takes the normal lane alone, all that is in it.

@@ -75,11 +75,16 @@ class Pool:
 class Pooler:
     """Listens on `port` until the `with` block ends."""
 
-    def __init__(self, conninfo: Callable[[str, str], str], *, by_transaction: bool, hides: bool = False) -> None:
-        """`conninfo`: of the server, for a database and a user. `hides`: names the server's process, as no pooler does."""
+    def __init__(
+        self, conninfo: Callable[[str, str], str], *, by_transaction: bool, hides: bool = False, refuses: bytes = b""
+    ) -> None:
+        """`conninfo`: of the server, for a database and a user. `hides`: names the server's process, as no pooler does.
+        `refuses`: a startup parameter, or what a message may not contain; BEGIN makes statement pooling of it.
+        """
         self._conninfo = conninfo
         self._by_transaction = by_transaction
         self._hides = hides
+        self._refuses = refuses
         self._pools: dict[tuple[str, str], Pool] = {}
         self._lock = threading.Lock()
         self._listener = socket.create_server((HOST, 0))
@@ -115,7 +120,7 @@ class Pooler:
 
     def _serve(self, client: socket.socket) -> None:
         with client, contextlib.suppress(ConnectionError, OSError):
-            if (who := _startup(client)) is None:
+            if (who := _startup(client, self._refuses)) is None:
                 return
             with self._lock:
                 pool = self._pools.setdefault(who, Pool(lambda: self._connect(*who)))
@@ -124,7 +129,7 @@ class Pooler:
             client.sendall(_welcome(first.parameters, pid))
             if self._by_transaction:
                 pool.give_back(first)
-                _serve_transactions(client, pool)
+                _serve_transactions(client, pool, self._refuses)
             else:
                 _serve_session(client, pool, first)
 
@@ -138,8 +143,8 @@ class Pooler:
         return ServerConnection(libpq, link, parameters)
 
 
-def _startup(client: socket.socket) -> tuple[str, str] | None:
-    """Database and user; None for a client that wants something else."""
+def _startup(client: socket.socket, refuses: bytes) -> tuple[str, str] | None:
+    """Database and user; None for a client that wants something else, or what is refused."""
     while True:
         size, code = struct.unpack("!ii", _exactly(client, 8))
         if code == SSL_REQUEST:
@@ -148,6 +153,9 @@ def _startup(client: socket.socket) -> tuple[str, str] | None:
         if code != PROTOCOL_3:
             return None
         words = _exactly(client, size - 8).split(b"\0")
+        if refuses and refuses in words:
+            client.sendall(_refusal())
+            return None
         wanted = dict(zip(words[::2], words[1::2], strict=False))
         return wanted[b"database"].decode(), wanted[b"user"].decode()
 
@@ -162,6 +170,11 @@ def _welcome(parameters: dict[str, str], pid: int) -> bytes:
     )
 
 
+def _refusal() -> bytes:
+    """As PgBouncer says it: a protocol violation, which ends the connection."""
+    return _message(b"E", b"SFATAL\0VFATAL\0C08P01\0Mrefused\0\0")
+
+
 def _serve_session(client: socket.socket, pool: Pool, connection: ServerConnection) -> None:
     try:
         while _relay(client, connection.link):
@@ -172,18 +185,18 @@ def _serve_session(client: socket.socket, pool: Pool, connection: ServerConnecti
         pool.give_back(connection)
 
 
-def _serve_transactions(client: socket.socket, pool: Pool) -> None:
+def _serve_transactions(client: socket.socket, pool: Pool, refuses: bytes) -> None:
     while select.select([client], [], [], None)[0] and client.recv(1, socket.MSG_PEEK):
         connection = pool.take()
         try:
-            open_ = _relay(client, connection.link)
+            open_ = _relay(client, connection.link, refuses)
         finally:
             pool.give_back(connection)
         if not open_:
             return
 
 
-def _relay(client: socket.socket, server: socket.socket) -> bool:
+def _relay(client: socket.socket, server: socket.socket, refuses: bytes = b"") -> bool:
     """Carry messages until a transaction has ended; False when the client has gone. Answers are carried as they come, in large
     pieces: thousands of rows one by one would take seconds."""
     awaited, answer = 0, b""
@@ -194,6 +207,9 @@ def _relay(client: socket.socket, server: socket.socket) -> bool:
                 if kind in (b"X", b""):
                     if awaited:
                         _until_ready(server, awaited)
+                    return False
+                if refuses and refuses in whole:
+                    client.sendall(_refusal())
                     return False
                 awaited += kind in ASKS_FOR_READY
                 server.sendall(whole)
@@ -244,7 +260,9 @@ def _message(kind: bytes, body: bytes) -> bytes:
 
 
 @contextlib.contextmanager
-def pgbouncer(program: Path, server: PostgresServer, passwords: Mapping[str, str], *, by_transaction: bool) -> Iterator[int]:
+def pgbouncer(
+    program: Path, server: PostgresServer, passwords: Mapping[str, str], *, mode: str, ignores: str = "options"
+) -> Iterator[int]:
     """The port of a real one; it lets in who knows the passwords."""
     account = server_account()
     folder = scratch_folder(account, "pganalytics-bouncer-", machine=Machine.here())
@@ -255,8 +273,8 @@ def pgbouncer(program: Path, server: PostgresServer, passwords: Mapping[str, str
         "unix_socket_dir": "",
         "auth_type": "scram-sha-256",
         "auth_file": folder / "users",
-        "pool_mode": "transaction" if by_transaction else "session",
-        "ignore_startup_parameters": "options",
+        "pool_mode": mode,
+        "ignore_startup_parameters": ignores,
         "default_pool_size": CONNECTIONS,
     }
     text = f"[databases]\n* = host={server.host} port={server.port}\n[pgbouncer]\n"

@@ -1,5 +1,6 @@
 """`pganalytics streams` with a fault planted in it: `python -m integration.streams_faults FAULT streams --config FILE`."""
 
+import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
@@ -67,6 +68,15 @@ def faust_commits() -> None:
     setattr(Pipeline, "process", process)  # noqa: B010
 
 
+def nothing_finishes() -> None:
+    """The first batch is in hand for ever."""
+
+    async def process(self: Pipeline, arrivals: Sequence[Arrival]) -> None:
+        await asyncio.Event().wait()
+
+    setattr(Pipeline, "process", process)  # noqa: B010
+
+
 def repeats() -> None:
     """What Faust and aiokafka repeat is shown each time."""
     setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
@@ -77,6 +87,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "skips-unseen": faust_skips_unseen,
     "skips-data-unseen": data_is_skipped_unseen,
     "faust-commits": faust_commits,
+    "nothing-finishes": nothing_finishes,
     "repeats": repeats,
 }
 

@@ -26,6 +26,7 @@ from pganalytics.embedded.ports import free_port
 from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.producers.check import check
 from pganalytics.producers.findings import CheckReport, Finding, Level, TargetReport
+from pganalytics.producers.pooling import Pooling
 from pganalytics.producers.role_sql import READERS
 from pganalytics.runtime.settings import Settings
 from waiting import until
@@ -144,7 +145,7 @@ def test_how_we_are_connected(server: PostgresServer, tmp_path: Path) -> None:
     with Pooler(lambda dbname, user: server.conninfo(dbname, user=user, password=password), by_transaction=True) as pooler:
         look = only(checked(own(one, "one", port=pooler.port))).look
     assert look is not None
-    assert (look.pooled, look.superuser) == (True, False)
+    assert (look.pooled, look.pooling, look.superuser) == (True, Pooling.TRANSACTION, False)
     boss = only(checked(own(one, "boss", user=server.user, password_file=server.password_file, allow_superuser=True)))
     assert boss.look is not None
     assert boss.look.superuser

@@ -55,6 +55,20 @@ def test_a_standby_is_seen_from_its_primary(pair: Pair, primary: psycopg.Connect
         until(lambda: streams(pair))
 
 
+def test_only_a_primary_has_replicas_and_only_a_standby_a_receiver(pair: Pair, primary: psycopg.Connection[Any]) -> None:
+    """What decides about their records a minute."""
+    primary.execute("select pg_create_physical_replication_slot('of_nobody')")
+    try:
+        until(lambda: streams(pair))
+        found = {
+            asker: {metric for metric in ("replication", "replication_slots", "wal_receiver") if rows_of(asker, metric)}
+            for asker in (pair.primary_asker, pair.standby_asker)
+        }
+        assert list(found.values()) == [{"replication", "replication_slots"}, {"wal_receiver"}]
+    finally:
+        primary.execute("select pg_drop_replication_slot('of_nobody')")
+
+
 def compare_senders(pair: Pair, primary: psycopg.Connection[Any]) -> Row:
     """The metric's row, compared with the view."""
     behind, address = "pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn) as behind", "host(client_addr) as address"

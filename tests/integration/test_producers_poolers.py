@@ -1,11 +1,12 @@
-"""Through a pooler: everything is read, the limits hold in each transaction, and nothing is left to other clients.
+"""Through a pooler: everything is read, the limits hold in each transaction, nothing is left to other clients, and `check` says
+how it lends its connections.
 
 The same promises are tested with a pooler of ours and, where it is installed, with PgBouncer.
 """
 
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.producers import admission
 from pganalytics.producers.admission import OF_SESSION
 from pganalytics.producers.answers import Answer
+from pganalytics.producers.check import check
+from pganalytics.producers.findings import Finding, Level
+from pganalytics.producers.pooling import Pooling
 from pganalytics.producers.results import Failed
 from pganalytics.producers.session import limit_transaction
+from pganalytics.runtime.settings import Settings
 
 PROGRAM = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
 KINDS = [(kind, mode) for kind in ("ours", *(["pgbouncer"] if PROGRAM else [])) for mode in ("session", "transaction")]
@@ -66,7 +71,7 @@ def pooled(request: pytest.FixtureRequest, postgres: PostgresServer, tmp_path: P
             )
             port = stack.enter_context(maker).port
         else:
-            port = stack.enter_context(pgbouncer(Path(PROGRAM or ""), postgres, passwords, by_transaction=by_transaction))
+            port = stack.enter_context(pgbouncer(Path(PROGRAM or ""), postgres, passwords, mode=mode))
         yield Pooled(one, port, by_transaction, takes_turns=by_transaction and kind == "ours")
 
 
@@ -135,6 +140,80 @@ def test_control_where_the_limits_are_not_kept_nothing_is_read(pooled: Pooled, m
     assert (outcome.kind, outcome.of_target) == ("limits", True)
     assert "public, pg_catalog" in outcome.reason
     asker.pools.close()
+
+
+def found_by_check(pooled: Pooled) -> tuple[Pooling, Finding]:
+    """How it lends, and the line that says what this means."""
+    target = pooled.watched.target("one", port=pooled.port, databases=[pooled.watched.dbname])
+    (report,) = check(Settings.model_validate({"targets": [target]})).targets
+    assert report.look is not None
+    return report.look.pooling, next(one for one in report.hints if one.subject == "pooler")
+
+
+def test_check_says_how_it_lends_its_connections(pooled: Pooled) -> None:
+    pooling, line = found_by_check(pooled)
+    if pooled.by_transaction:
+        assert (pooling, line.level, line.cure) == (Pooling.TRANSACTION, Level.OK, "")
+    else:
+        assert (pooling, line.level) == (Pooling.SESSION, Level.WARNING)
+        assert "pool_size of at least 4" in line.cure
+
+
+def test_check_does_not_hang_where_a_session_holds_the_last_connection(pooled: Pooled) -> None:
+    """Of the pooler's two connections another client has one, whenever its session is what holds it."""
+    with psycopg.connect(pooled.conninfo(), prepare_threshold=None) as other:
+        other.execute("select 1")
+        other.commit()
+        pooling, line = found_by_check(pooled)
+    assert pooling is (Pooling.TRANSACTION if pooled.by_transaction else Pooling.FULL)
+    assert line.level is (Level.OK if pooled.by_transaction else Level.WARNING)
+
+
+def test_that_a_pooler_is_in_between_is_logged_once(pooled: Pooled, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", logger="pganalytics.producers.pools")
+    direct, asker = Asker(pooled.watched.target("direct")), pooled.asker()
+    for one in (direct, asker, asker):
+        assert isinstance(one.ask("heartbeat"), Answer)
+        one.pools.drop(one.jobs["heartbeat"].key.collector, pooled.watched.dbname)  # each makes a connection
+    direct.pools.close()
+    asker.pools.close()
+    (line,) = (one for one in caplog.records if one.name == "pganalytics.producers.pools")
+    assert vars(line)["collector"] == "one"
+    assert "pganalytics check" in vars(line)["way"]
+
+
+@contextmanager
+def refusing(kind: str, server: PostgresServer, one: Watched, *, options: bool) -> Iterator[int]:
+    """The port of a pooler that refuses the startup parameter `options`, or else transactions."""
+    password = one.password_file.read_text().strip()
+    made: AbstractContextManager[Pooler | int]
+    if kind == "ours":
+        refuses = b"options" if options else b"BEGIN"
+        made = Pooler(
+            lambda dbname, user: server.conninfo(dbname, user=user, password=password), by_transaction=True, refuses=refuses
+        )
+    else:
+        mode, ignores = ("transaction", "") if options else ("statement", "options")
+        made = pgbouncer(Path(PROGRAM or ""), server, {one.user: password}, mode=mode, ignores=ignores)
+    with made as pooler:
+        yield pooler if isinstance(pooler, int) else pooler.port
+
+
+@pytest.mark.parametrize("kind", dict.fromkeys(kind for kind, _ in KINDS))
+@pytest.mark.parametrize(
+    ("options", "expected", "cure"),
+    [(True, "sqlstate:08P01", "ignore_startup_parameters"), (False, "statement_pooling", "pool_mode = transaction")],
+)
+def test_a_pooler_that_cannot_be_used_is_named_with_its_cure(
+    postgres: PostgresServer, one: Watched, kind: str, options: bool, expected: str, cure: str
+) -> None:
+    with refusing(kind, postgres, one, options=options) as port:
+        asker = Asker(one.target("one", port=port))
+        outcome = asker.ask("heartbeat")
+        asker.pools.close()
+    assert isinstance(outcome, Failed)
+    assert (outcome.kind, outcome.of_target) == (expected, True)
+    assert cure in outcome.cure
 
 
 def test_what_drops_the_startup_options_and_is_no_pooler_gets_them_set_for_the_session(

@@ -93,9 +93,9 @@ def _about(target: TargetReport) -> str:
     facts = [
         f"PostgreSQL {printable(look.version)}",
         "standby" if look.standby else "primary",
-        f"role {printable(look.role)}{' (superuser)' if look.superuser else ''}",
+        f"role {printable(look.role)}{' (superuser)' if look.superuser or look.superuser_behind else ''}",
         tls,
-        *(["through a pooler"] if look.pooled else []),
+        *([f"through a pooler (pooling: {look.pooling})"] if look.pooled else []),
         _count(target.databases, "database"),
         f"up to {target.records_per_minute:.1f} records a minute",
     ]

@@ -1,4 +1,4 @@
-"""Whether a fresh connection may be used: nobody's superuser, the limits hold, and is there a pooler in between.
+"""Whether a fresh connection may be used: no superuser's, nor of one who may become it; the limits hold; is there a pooler.
 
 A pooler may drop what the startup packet asks for, and may hand a connection to another client between two transactions. Then
 nothing is set for the session, where it would be left to others: each transaction sets its own limits.
@@ -26,6 +26,15 @@ LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
         where r.rolsuper
             and (r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user)
     ),
+    (
+        select pg_catalog.min(r.rolname::pg_catalog.text)
+        from pg_catalog.pg_roles r
+        where r.rolsuper
+            and pg_catalog.pg_has_role(session_user, r.oid, case
+                when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000 then 'SET'
+                else 'MEMBER'
+            end)
+    ),
     pg_catalog.current_setting('search_path'),
     pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool,
     pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool,
@@ -41,6 +50,14 @@ PREPARE_AFTER = 1
 
 class SuperuserRefused(psycopg.OperationalError):
     """The role is a superuser, and the settings do not allow one."""
+
+
+class SuperuserBehind(SuperuserRefused):
+    """The role may become a superuser by SET ROLE, and so may what is planted in a database: as refused as the superuser."""
+
+
+class StatementPooling(psycopg.OperationalError):
+    """The pooler takes no transactions of several statements, and without them no limit of ours would hold."""
 
 
 class LimitsNotKept(psycopg.OperationalError):
@@ -64,7 +81,7 @@ OF_TRANSACTION = replace(OF_SESSION, statement_timeout_s=CONFIGURE_TIMEOUT_S)
 
 
 def admit(session: Session, *, allow_superuser: bool) -> None:
-    """Make a fresh connection ours. Raises SuperuserRefused, LimitsNotKept and what the driver raises."""
+    """Make a fresh connection ours. Raises SuperuserRefused, StatementPooling, LimitsNotKept and what the driver raises."""
     session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
     session.autocommit = True
     if session.info.parameter_status("server_encoding") == "SQL_ASCII":
@@ -75,9 +92,14 @@ def admit(session: Session, *, allow_superuser: bool) -> None:
     for kind in ("text", "varchar", "name"):
         session.adapters.register_loader(kind, ReplacingLoader)
         session.adapters.register_loader(kind, BinaryReplacingLoader)
-    limits = _look(session)
+    try:
+        limits = _look(session)
+    except psycopg.errors.ProtocolViolation as error:  # a pooler's answer to BEGIN; no server has it
+        raise StatementPooling(str(error)) from error
     if session.superuser and not allow_superuser:
         raise SuperuserRefused(f"role {session.info.user} is a superuser")
+    if session.superuser_behind is not None and not allow_superuser:
+        raise SuperuserBehind(f"role {session.info.user} may become superuser {session.superuser_behind}")
     if session.pooled:
         with session.transaction():
             limit_transaction(session, CONFIGURE_TIMEOUT_S)
@@ -93,7 +115,7 @@ def admit(session: Session, *, allow_superuser: bool) -> None:
 def _look(session: Session) -> Limits:
     """Who we are here, and what holds. A pooler answers for the server: the process that it names is not the one we talk to."""
     row = session.execute(LOOK).fetchone()
-    pid, session.superuser, path, *others = row or (0, True, "", False, False, 0, 0, 0)
+    pid, session.superuser, session.superuser_behind, path, *others = row or (0, True, None, "", False, False, 0, 0, 0)
     session.pooled = session.pooled or pid != session.info.backend_pid
     return Limits(", ".join(part.strip() for part in path.split(",")), *others)
 

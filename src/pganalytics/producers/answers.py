@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 
 from pganalytics.producers import failures
-from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
+from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
@@ -24,7 +24,7 @@ MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
 MARK = re.compile(r"/\* pganalytics:\w+ \*/")
 DATABASE = "/* pganalytics */ select 1 from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) %s::name"
-KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, LimitsNotKept)
+KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, StatementPooling, LimitsNotKept)
 """Errors of connecting that say themselves what is wrong."""
 WENT_AWAY = ("lost", "sqlstate:57P01", "sqlstate:57P02")
 PLANS_LOST = (

@@ -17,9 +17,17 @@ from pganalytics.producers.collectors import Job
 from pganalytics.producers.discovery import discover
 from pganalytics.producers.emission import ROWS
 from pganalytics.producers.findings import CheckReport, Finding, Level, TargetReport
-from pganalytics.producers.fitness import busy_share, connection_hints, connections_kept, fleet_findings, records_per_minute
+from pganalytics.producers.fitness import (
+    busy_share,
+    connection_hints,
+    connections_kept,
+    fleet_findings,
+    pooler_lines,
+    records_per_minute,
+)
 from pganalytics.producers.hints import STATEMENTS, Entries, hints_of
 from pganalytics.producers.plan import Plan, make_plan
+from pganalytics.producers.pooling import find_pooling
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
 from pganalytics.producers.results import Discovered, Failed
 from pganalytics.producers.server_look import ServerLook, look
@@ -130,8 +138,9 @@ class _Checker:
     def _look(self, job: Job) -> ServerLook | None:
         try:
             with self._pools.lease(job.key.collector, job.target, job.target.dbname) as session:
-                return look(session)
-        except (CannotConnect, BudgetExhausted, psycopg.Error):
+                seen = look(session)
+                return replace(seen, pooling=find_pooling(session, job.target, job.target.dbname)) if seen.pooled else seen
+        except (CannotConnect, BudgetExhausted, SettingsError, psycopg.Error):
             return None
 
     def _hints(self, target: Target, jobs: Sequence[Job], read: _Read) -> list[Finding]:
@@ -144,7 +153,9 @@ class _Checker:
             if one.extension is not None and one.extension[0] == STATEMENTS
         }
         hints = hints_of(seen, wants_statements=bool(of_statements), entries=_entries(read.seen, of_statements))
-        return [*_encryption(target, seen), *hints, *connection_hints(target, jobs, len(read.found.databases), seen)]
+        databases = len(read.found.databases)
+        connections = [*connection_hints(target, jobs, databases, seen), *pooler_lines(target, jobs, databases, seen.pooling)]
+        return [*_encryption(target, seen), *hints, *connections]
 
 
 def rows_of(answer: Answer) -> Rows:

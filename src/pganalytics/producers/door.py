@@ -19,13 +19,22 @@ from pganalytics.runtime.settings import Target
 class Door:
     """Lets a pool connect only while a job asks, once, and keeps the error for all jobs that ask.
 
-    `connecting`: attempts under way; `ended` is called after each.
+    `connecting`: attempts under way; `ended` is called after each, `admitted` with each connection that may be used.
     """
 
-    def __init__(self, target: Target, dbname: str, connect_timeout_s: float, *, ended: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        target: Target,
+        dbname: str,
+        connect_timeout_s: float,
+        *,
+        ended: Callable[[], None],
+        admitted: Callable[[Session], None],
+    ) -> None:
         self.error: Exception | None = None
         self.connecting = 0
         self._ended = ended
+        self._admitted = admitted
         self._is_shut = False
         self._made: WeakSet[Session] = WeakSet()
         self._target = target
@@ -100,4 +109,5 @@ class Door:
             self.error = error
             session.close()
             raise
+        self._admitted(session)
         return session

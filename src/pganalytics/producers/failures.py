@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import psycopg
 
-from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
+from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserBehind, SuperuserRefused
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
 
@@ -22,6 +22,10 @@ CURES = {
     "authentication": "check user, password and dbname of the target, and the server's pg_hba.conf",
     "superuser": "make a role for monitoring: CREATE ROLE ... LOGIN (`pganalytics check --print-role-sql` prints all of it), and "
     "let user of the target name it; allow_superuser = true of the target if there is no other way",
+    "superuser_behind": "REVOKE that superuser from user of the target (from 16 on WITH SET FALSE, INHERIT FALSE does too), or "
+    "let user name a role of its own (`pganalytics check --print-role-sql`); allow_superuser = true if there is no other way",
+    "statement_pooling": "set pool_mode = transaction for this role or database at the pooler, or let host and port of the "
+    "target name the server itself",
     "limits": "look at what stands between agent and server: it does not keep search_path, read-only mode or timeouts",
     "hung": "look at the server: it accepts connections and does not answer",
     "lost": "none needed if the server was restarted: the next reading connects again",
@@ -29,13 +33,17 @@ CURES = {
     "password": "mend password_file or password_command of the target",
     "connection_budget": "raise collect.connections, or spread the targets over more agents",
     "sqlstate:57014": "raise timeout_s of the metric, or look at what slows the server",
+    "sqlstate:08P01": "at a pooler: let it accept the startup parameter that it names (PgBouncer: ignore_startup_parameters = "
+    "options); what it drops is set in each transaction",
     "sqlstate:3D000": "create the database, or correct dbname of the target",
     "sqlstate:53300": "raise the server's max_connections, or lower collect.connections",
     "sqlstate:57P03": "wait: the server is starting up, shutting down or recovering",
     "sqlstate:57P01": "none needed if the server was restarted: the next reading connects again",
     "duplicate_keys": "report this as a bug of the metric's query",
 }
-OF_TARGET_KINDS = frozenset("refused dns unreachable certificate no_tls superuser stopping password".split())
+OF_TARGET_KINDS = frozenset(
+    "refused dns unreachable certificate no_tls superuser superuser_behind statement_pooling stopping password".split()
+)
 """What is the same in every database of a server."""
 OF_TARGET_CLASSES = ("08", "28", "53", "57P", "58", "3D")
 
@@ -50,8 +58,12 @@ def of_connecting(error: psycopg.Error, kind: str, host: str = "the host") -> Fa
     """No connection could be made; `kind` is what the probe found, empty when it found nothing wrong."""
     if isinstance(error, Stopping):
         return failed("stopping", str(error), of_target=False)
-    if isinstance(error, SuperuserRefused):
+    if isinstance(error, SuperuserBehind):
+        kind = "superuser_behind"
+    elif isinstance(error, SuperuserRefused):
         kind = "superuser"
+    elif isinstance(error, StatementPooling):
+        kind = "statement_pooling"
     elif isinstance(error, LimitsNotKept):
         kind = "limits"
     elif error.sqlstate:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pganalytics.producers.answers import Table
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.findings import Finding, Level, TargetReport
+from pganalytics.producers.pooling import Pooling
 from pganalytics.producers.psql import identifier
 from pganalytics.producers.server_look import ServerLook
 from pganalytics.producers.snapshot import COVERAGE_WANTED
@@ -88,6 +89,29 @@ def connection_hints(target: Target, jobs: Sequence[Job], databases: int, look: 
             "raise the role's limit",
             f"ALTER ROLE {identifier(look.role)} CONNECTION LIMIT {most};",
         )
+
+
+def pooler_lines(target: Target, jobs: Sequence[Job], databases: int, pooling: Pooling) -> Iterator[Finding]:
+    """How a pooler lends its connections, what that means for our readings, and what to do."""
+    most = connections_kept(target, jobs, databases) + target.pool_max
+    cure = (
+        f"pool_mode = transaction for {target.user} at the pooler, or a pool_size of at least {most}; its SHOW POOLS is certain"
+    )
+    match pooling:
+        case Pooling.TRANSACTION:
+            reason = "lends by transaction: ours set their limits each, hold no server connection between, leave nothing behind"
+            yield Finding(Level.OK, "pooler", reason)
+        case Pooling.SESSION:
+            reason = (
+                f"lends by session, as it seems: up to {most} of its server connections are ours alone while we are connected"
+            )
+            yield Finding(Level.WARNING, "pooler", reason, cure)
+        case Pooling.FULL:
+            reason = f"lends by session, and had none left for a second connection of ours; we want up to {most}: readings wait"
+            yield Finding(Level.WARNING, "pooler", reason, cure)
+        case Pooling.UNKNOWN:
+            reason = "lends by session or by transaction: a second connection, which would tell, was refused"
+            yield Finding(Level.WARNING, "pooler", reason, "let SHOW POOLS at the pooler tell; by session, " + cure)
 
 
 def fleet_findings(settings: Settings, targets: Sequence[TargetReport], kept: int) -> Iterator[Finding]:

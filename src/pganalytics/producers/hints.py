@@ -31,6 +31,8 @@ def hints_of(look: ServerLook, *, wants_statements: bool, entries: Entries | Non
 
 
 def _role(look: ServerLook) -> Iterator[Finding]:
+    """A superuser has all the rest; he is seen here where the settings allow him."""
+    role = identifier(look.role)
     if look.superuser:
         cure = "use a role of its own: pganalytics check --print-role-sql"
         yield Finding(
@@ -42,8 +44,34 @@ def _role(look: ServerLook) -> Iterator[Finding]:
             "role",
             f"{look.role} may become superuser {look.superuser_behind}, and so may what is planted in a database",
             "take it out of that role",
-            f"REVOKE {identifier(look.superuser_behind)} FROM {identifier(look.role)};",
+            f"REVOKE {identifier(look.superuser_behind)} FROM {role};",
         )
+    else:
+        if look.superuser_inherited is not None:
+            yield Finding(
+                Level.WARNING,
+                "role",
+                f"{look.role} inherits the rights of superuser {look.superuser_inherited}, and could replace its functions",
+                "take it out of that role",
+                f"REVOKE {identifier(look.superuser_inherited)} FROM {role};",
+            )
+        yield from _powers(look, role)
+
+
+def _powers(look: ServerLook, role: str) -> Iterator[Finding]:
+    """What is as good as a superuser's rights for whoever plants an object."""
+    if look.server_powers:
+        yield Finding(
+            Level.WARNING,
+            "role",
+            f"{look.role} is in {', '.join(look.server_powers)}: what is planted in a database reaches the server's files",
+            "take it out of there",
+            "\n".join(f"REVOKE {power} FROM {role};" for power in look.server_powers),
+        )
+    if look.makes_itself_member:
+        paste = f"ALTER ROLE {role} NOCREATEROLE;"
+        reason = f"{look.role} has CREATEROLE, which before 16 may grant itself any role but a superuser"
+        yield Finding(Level.WARNING, "role", reason, "take it away", paste)
 
 
 def _settings(look: ServerLook) -> Iterator[Finding]:

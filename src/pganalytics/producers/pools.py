@@ -5,6 +5,7 @@ attempt and gets that attempt's error, so a wrong password is tried once per rea
 Over the budget the pool that was used longest ago and is idle is closed whole; where there is none the job waits.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,10 @@ from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 from pganalytics.producers.door import Door
 from pganalytics.producers.heartbeat import PoolNumbers
 from pganalytics.producers.session import DeadlinePassed, Session, Stopping
+from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import Target
+
+logger = logging.getLogger(__name__)
 
 SLICE_S = 0.05
 MARGIN_S = 1.0
@@ -62,6 +66,7 @@ class Pools:
     _waiting: dict[str, int] = field(default_factory=dict)
     _closing: int = 0
     _leaving: list[Door] = field(default_factory=list)
+    _news: OnChange = field(default_factory=OnChange)
     _changed: threading.Condition = field(default_factory=threading.Condition)
 
     @contextmanager
@@ -175,8 +180,20 @@ class Pools:
         with self._changed:
             self._changed.notify_all()
 
+    def _tell_of_pooler(self, collector: str, session: Session) -> None:
+        """Once: readings are the same through one. How it lends its connections only another connection could tell."""
+        if self._news.is_news(collector, "pooler" if session.pooled else ""):
+            way = "through a pooler: limits are set in each transaction; `pganalytics check` tells how it lends its connections"
+            logger.info("way to the target", extra={"collector": collector, "way": way if session.pooled else "direct"})
+
     def _open(self, key: PoolKey, target: Target) -> _Held:
-        door = Door(target, key[1], self.connect_timeout_s, ended=self._notify)
+        door = Door(
+            target,
+            key[1],
+            self.connect_timeout_s,
+            ended=self._notify,
+            admitted=lambda session: self._tell_of_pooler(key[0], session),
+        )
         pool = ConnectionPool(
             door.conninfo,
             connection_class=cast(type[Session], door),  # of which the pool calls `connect` alone

@@ -23,6 +23,9 @@ SEARCH_PATH = "pg_catalog, pg_temp"
 LOCK_TIMEOUT_MS = 1000
 IDLE_TIMEOUT_MS = 60_000
 CONFIGURE_TIMEOUT_S = 5.0
+CONSISTENT = "cache"
+"""Before 15 there is no such setting. `none` gives the columns of one row from different moments; `snapshot` copies the
+statistics of the whole database for each transaction."""
 
 
 class DeadlinePassed(psycopg.OperationalError):
@@ -50,7 +53,8 @@ class BinaryReplacingLoader(ReplacingLoader):
 class Session(psycopg.Connection[Any]):
     """A connection with a deadline (time.monotonic seconds) for everything that it waits for.
 
-    `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights.
+    `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights;
+    `superuser_behind`: a superuser that SET ROLE would make of us.
     """
 
     deadline: float = float("inf")
@@ -58,6 +62,7 @@ class Session(psycopg.Connection[Any]):
     used: bool = False
     pooled: bool = False
     superuser: bool = False
+    superuser_behind: str | None = None
     facts: ServerFacts | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
@@ -120,6 +125,8 @@ def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> Non
         "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
         "jit": "off",
     }
+    if session.info.server_version >= 150000:
+        settings["stats_fetch_consistency"] = CONSISTENT
     calls = (f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in settings.items())
     session.execute(f"/* pganalytics */ select {', '.join(calls)}".encode())
 

@@ -1,7 +1,7 @@
 """Why a connection could not be made. libpq gives only a text, in the server's language; this asks again and reads the code.
 
-Runs after a failed attempt only. It opens a socket, looks at the server's certificate if libpq had to, sends a startup packet and
-reads the first answers, never a password.
+Runs after a failed attempt only. It opens a socket, looks at the server's certificate if libpq had to, sends a startup packet
+with options, which poolers may refuse, and reads the first answers, never a password.
 """
 
 import socket
@@ -96,9 +96,8 @@ def _context(trust: Trust) -> ssl.SSLContext:
 
 
 def _start(link: socket.socket, user: str, dbname: str) -> str:
-    body = struct.pack("!i", PROTOCOL_3) + b"".join(
-        part.encode() + b"\0" for part in ("user", user, "database", dbname, "application_name", "pganalytics")
-    )
+    said = {"user": user, "database": dbname, "application_name": "pganalytics", "options": "-c search_path=pg_catalog"}
+    body = struct.pack("!i", PROTOCOL_3) + b"".join(part.encode() + b"\0" for pair in said.items() for part in pair)
     body += b"\0"
     link.sendall(struct.pack("!i", len(body) + 4) + body)
     answer = b""

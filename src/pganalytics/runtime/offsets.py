@@ -5,9 +5,9 @@ broker still makes its offsets topic (a fresh cluster), confluent-kafka 2.16.1 c
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, KafkaException, TopicPartition
 
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Kafka
@@ -22,6 +22,7 @@ class GroupOffsets:
         self._timeout_s = kafka.timeout_s
         ours = {"group_id": group, "enable_auto_commit": False, "enable_auto_offset_store": False}
         ours |= {"isolation_level": "read_uncommitted", "auto_offset_reset": "error"}
+        ours |= {"fetch_message_max_bytes": 65536, "queued_min_messages": 1}  # it reads single records
         self._consumer = Consumer(client_config(kafka, name=name, **ours))
 
     def committed(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int | None]:
@@ -32,6 +33,44 @@ class GroupOffsets:
             if answer.error is not None:
                 raise KafkaException(answer.error)
         return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in answers}
+
+    def ends(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The offset after the last record of each, in one question."""
+        return self._limits(partitions, OFFSET_END)
+
+    def starts(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The first offset of each, in one question."""
+        return self._limits(partitions, OFFSET_BEGINNING)
+
+    def _limits(self, partitions: Iterable[tuple[str, int]], which: int) -> dict[tuple[str, int], int]:
+        asked = [TopicPartition(topic, number, which) for topic, number in partitions]
+        answers = self._consumer.offsets_for_times(asked, timeout=self._timeout_s)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {(each.topic, each.partition): each.offset for each in answers}
+
+    def appended_s(self, offsets: Mapping[tuple[str, int], int]) -> dict[tuple[str, int], float]:
+        """When the first record at or after each offset was appended, in seconds since 1970.
+
+        Nothing of those that lie outside the log, or did not come in time.
+        """
+        deadline = time.monotonic() + self._timeout_s
+        found: dict[tuple[str, int], float] = {}
+        outside: set[tuple[str, int]] = set()
+        self._consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()])
+        try:
+            while len(found) + len(outside) < len(offsets) and time.monotonic() < deadline:
+                if (message := self._consumer.poll(POLL_S)) is None:
+                    continue
+                where = str(message.topic()), int(message.partition() or 0)
+                if (error := message.error()) is None:
+                    found.setdefault(where, message.timestamp()[1] / 1000)
+                elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+                    outside.add(where)
+        finally:
+            self._consumer.unassign()
+        return found
 
     def limits(self, topic: str, number: int) -> tuple[int, int]:
         """The log's first offset and the one after its last."""

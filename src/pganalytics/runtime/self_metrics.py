@@ -40,7 +40,7 @@ LABELS = {
     "collector": "a collector's id, of those that the agent's settings name and of those that only its spool knows",
     "error": "the name of Kafka's error",
     "kind": "what happened, by the name of its event",
-    "lane": "critical, normal or bulk",
+    "lane": "critical, normal or bulk; of what the sink reads also deferred and events",
     "metric": "a metric's name",
     "outcome": "what became of it; the metric's own line has the words",
     "reason": "why, in a word of pganalytics; empty where the outcome says all. Of SQLSTATEs those that have a cure are named, "
@@ -48,6 +48,29 @@ LABELS = {
     "verdict": "passed, or deferred for being over quota",
 }
 """What labels mean. Values are ours or of the settings: nothing that a target says becomes one."""
+
+
+def _lag(service: Service, done: str) -> Iterator[SelfMetric]:
+    """What a consumer group has before it."""
+    name = f"pganalytics_{service}_lag"
+    yield SelfMetric(
+        service,
+        f"{name}_records",
+        Kind.GAUGE,
+        f"Records in Kafka that are not {done} yet, of all partitions, whoever reads them: each process says the same. Absent "
+        "before the first look.",
+        ("lane",),
+    )
+    yield SelfMetric(
+        service,
+        f"{name}_seconds",
+        Kind.GAUGE,
+        f"Age of the oldest record that is not {done} yet, since Kafka took it; 0 when there is none.",
+        ("lane",),
+    )
+    about = "When the lag was last asked of Kafka; while Kafka is away the numbers stay as they were."
+    yield SelfMetric(service, f"{name}_last_look_timestamp_seconds", Kind.GAUGE, about)
+
 
 COLLECT = (
     SelfMetric(Service.COLLECT, "pganalytics_collect_spool_records", Kind.GAUGE, "Records in the spool."),
@@ -151,6 +174,7 @@ STREAMS = (
         Kind.GAUGE,
         "When the last batch was finished; 0 before the first.",
     ),
+    *_lag(Service.STREAMS, "processed"),
 )
 SINK = (
     SelfMetric(
@@ -186,6 +210,7 @@ SINK = (
         Kind.GAUGE,
         "When the last batch was committed to the store; 0 before the first.",
     ),
+    *_lag(Service.SINK, "stored"),
     SelfMetric(
         Service.SINK,
         "pganalytics_sink_accountant_rounds_total",

@@ -104,7 +104,9 @@ class Target(Server):
         default_factory=dict, description="Overrides by metric for this target, key by key before those of [metrics]."
     )
     allow_superuser: bool = Field(
-        False, description="Read also as a superuser. Better not: whoever can plant an object in a database then gets its rights."
+        False,
+        description="Read also as a superuser, or as a role that may become one. Better not: whoever can plant an object in a "
+        "database then gets its rights.",
     )
 
 

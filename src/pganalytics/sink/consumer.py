@@ -13,6 +13,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from pganalytics.runtime.kafka import client_config
+from pganalytics.runtime.lag import Progress
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
@@ -32,11 +33,13 @@ def group_of(topics: Topics) -> str:
 
 
 class RecordConsumer:
-    """Reads the admitted topics and the events. `generation` changes whenever what was taken before is void."""
+    """Reads the admitted topics and the events. `generation` changes whenever what was taken before is void; `progress` hears how
+    far the store is."""
 
-    def __init__(self, settings: Settings, topics: Topics) -> None:
+    def __init__(self, settings: Settings, topics: Topics, progress: Progress) -> None:
         self.generation = 0
         self.astray = False
+        self._progress = progress
         self._weights = weights(topics)
         self._queues = {topic: TopicQueue(most=2 * settings.sink.batch_records) for topic in self._weights}
         self._reading: dict[Partition, Continuity] = {}
@@ -70,6 +73,7 @@ class RecordConsumer:
         for partition, offset in offsets.items():
             self._reading[partition] = self._reading[partition].moved(offset)
             self._taken[partition] = offset
+        self._progress.begin(offsets)
         places = [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
         self._consumer.assign(places)
         self._consumer.resume(places)
@@ -92,6 +96,7 @@ class RecordConsumer:
 
     def commit(self, spans: Mapping[Partition, Span]) -> None:
         """Tell Kafka how far the store is, without waiting."""
+        self._progress.moved({partition: span.following for partition, span in spans.items()})
         offsets = [TopicPartition(topic, number, span.following) for (topic, number), span in spans.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
@@ -137,6 +142,7 @@ class RecordConsumer:
         self._drop()
         self._reading = {(part.topic, part.partition): Continuity(-1) for part in partitions}
         self._taken = {}
+        self._progress.begin({})
         self.astray = bool(partitions)
         logger.info("partitions assigned", extra={"partitions": len(partitions)})
 
@@ -145,6 +151,7 @@ class RecordConsumer:
         self._drop()
         self._reading = {}
         self._taken = {}
+        self._progress.begin({})
         self.astray = False
 
     def _drop(self) -> None:

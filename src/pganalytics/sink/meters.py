@@ -1,12 +1,14 @@
 """The sink's self-metrics. Nothing here names a collector: the sink reads whatever comes."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from pganalytics.runtime.lag import Lag, LagNames, lag_meter
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.schemas.events import EventKind
-from pganalytics.schemas.identity import Stream
+from pganalytics.schemas.identity import LANES, Stream
 from pganalytics.schemas.ranges import Ranges
+from pganalytics.schemas.topics import Topics
 from pganalytics.sink.batch import Batch, Plan
 from pganalytics.sink.records import Reason
 
@@ -14,6 +16,7 @@ RECORDS = "pganalytics_sink_records_total"
 WAITS = "pganalytics_sink_waits_total"
 WAITING = "pganalytics_sink_waiting"
 EPOCHS = "pganalytics_sink_epochs_ended_total"
+LAG = LagNames("pganalytics_sink_lag_records", "pganalytics_sink_lag_seconds", "pganalytics_sink_lag_last_look_timestamp_seconds")
 STORED, DEAD, DUPLICATE = "stored", "dead", "duplicate"
 FINAL = "final"
 STORE, KAFKA = "store", "kafka"
@@ -55,6 +58,11 @@ class Meters:
     def goes_on(self) -> None:
         """It has succeeded."""
         self._measurements.put(WAITING, 0)
+
+    def lags(self, topics: Topics) -> Callable[[Mapping[str, Lag], float], None]:
+        """What takes the lags of the topics that the sink reads."""
+        names = {topics.admitted(lane): str(lane) for lane in LANES} | {topics.deferred: "deferred", topics.events: "events"}
+        return lag_meter(self._measurements, LAG, names)
 
     def looked(self) -> None:
         """The accountant went through all that is open."""

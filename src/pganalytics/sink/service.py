@@ -7,6 +7,7 @@ from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, Unreachable
 from pganalytics.runtime.kafka import admin, topic_problems
+from pganalytics.runtime.lag import LagWatch, Progress
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.offsets import GroupOffsets
@@ -16,11 +17,12 @@ from pganalytics.schemas.topics import Topics
 from pganalytics.sink import store
 from pganalytics.sink.accountant import Accountant
 from pganalytics.sink.catalogue import Catalogue
-from pganalytics.sink.consumer import RecordConsumer
+from pganalytics.sink.consumer import RecordConsumer, group_of
 from pganalytics.sink.errors import MostFail
 from pganalytics.sink.letters import Letters
 from pganalytics.sink.loop import SinkLoop
 from pganalytics.sink.meters import Meters
+from pganalytics.sink.shares import weights
 from pganalytics.sink.upkeep import Upkeep
 
 logger = logging.getLogger(__name__)
@@ -42,12 +44,15 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         serving(measurements, lifecycle, settings.sink, section="sink"),
         CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas,
     ):
-        loop = build_loop(settings, topics, schemas, meters)
+        progress = Progress()
+        loop = build_loop(settings, topics, schemas, meters, progress)
         upkeep = Upkeep(settings, meters)
         accountant = build_accountant(settings, topics, meters)
         lifecycle.spawn("sink", lambda: loop.run(lifecycle.stop))
         lifecycle.spawn("sink-upkeep", lambda: upkeep.run(lifecycle.stop))
         lifecycle.spawn("sink-accountant", lambda: accountant.run(lifecycle.stop))
+        lag = LagWatch(settings.kafka, group_of(topics), tuple(weights(topics)), known=progress.known, tell=meters.lags(topics))
+        lifecycle.spawn("sink-lag", lambda: lag.run(lifecycle.stop))
         logger.info("sink started", extra={"prefix": topics.prefix, "store": settings.store.dbname})
         lifecycle.wait()
         late = lifecycle.join_all(time.monotonic() + settings.sink.stop_timeout_s)
@@ -58,12 +63,12 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     logger.info("sink stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})
 
 
-def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader, meters: Meters) -> SinkLoop:
+def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader, meters: Meters, progress: Progress) -> SinkLoop:
     """The working thread's parts, put together."""
     return SinkLoop(
         settings,
         topics,
-        consumer=RecordConsumer(settings, topics),
+        consumer=RecordConsumer(settings, topics, progress),
         catalogue=Catalogue(schemas),
         letters=Letters(settings.kafka, topics),
         admin=admin(settings.kafka),

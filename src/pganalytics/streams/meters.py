@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+from pganalytics.runtime.lag import LagNames
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.identity import LANES
@@ -12,6 +13,9 @@ from pganalytics.streams.records import Arrival, Outgoing
 
 RECORDS = "pganalytics_streams_records_total"
 EVENTS = "pganalytics_streams_events_total"
+LAG = LagNames(
+    "pganalytics_streams_lag_records", "pganalytics_streams_lag_seconds", "pganalytics_streams_lag_last_look_timestamp_seconds"
+)
 PASSED, DEFERRED = "passed", "deferred"
 TOLD = (EventKind.DEFERRED, EventKind.GAP, EventKind.GAP_FILLED, EventKind.POSITION_OUTSIDE_LOG)
 

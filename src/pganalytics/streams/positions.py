@@ -101,6 +101,10 @@ class Positions:
         """What may be committed; None when nothing was finished."""
         return self._done.get(partition)
 
+    def known(self) -> dict[Partition, int]:
+        """All that may be committed. Another thread may ask: a copy of one moment, made in one step of the interpreter."""
+        return dict(self._done)
+
     def partitions(self) -> list[Partition]:
         """The partitions of which something was finished."""
         return list(self._done)

@@ -37,6 +37,8 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     delivered = threading.Event()
     with serving(measurements, lifecycle, settings.streams, section="streams"):
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
+        lag = worker.lag_watch()
+        lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
         thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
         logger.info("streams started", extra={"prefix": topics.prefix})
         lifecycle.wait()

@@ -8,14 +8,16 @@ import threading
 from aiokafka.errors import KafkaConnectionError
 
 from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.lag import LagWatch, lag_meter
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.runtime.offsets import GroupOffsets
 from pganalytics.runtime.settings import Settings
+from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.app import build_app, group_of
 from pganalytics.streams.failstop import fail_stop
 from pganalytics.streams.guard import Guard
-from pganalytics.streams.meters import Meters
+from pganalytics.streams.meters import LAG, Meters
 from pganalytics.streams.outputs import build_outputs
 from pganalytics.streams.overrides import App, check_versions
 from pganalytics.streams.pipeline import Pipeline
@@ -39,6 +41,14 @@ class Worker:
         self._measurements = measurements
         self._credentials = credentials_of(settings.kafka.options)
         self.outputs = build_outputs(settings.kafka)
+        self._topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+        self._positions = Positions()
+
+    def lag_watch(self) -> LagWatch:
+        """For a thread of its own, beside the event loop."""
+        lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
+        tell = lag_meter(self._measurements, LAG, lanes)
+        return LagWatch(self._settings.kafka, group_of(self._topics), tuple(lanes), known=self._positions.known, tell=tell)
 
     async def run(self, stop: threading.Event) -> None:
         """Work until `stop`; returns when everything is committed and the group is left.
@@ -46,9 +56,8 @@ class Worker:
         Raises Unreachable when the broker went away while Faust started, else what broke Faust.
         """
         quieten()
-        topics = Topics(self._settings.kafka.prefix, self._settings.kafka.partitions)
+        topics, positions = self._topics, self._positions
         offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
-        positions = Positions()
         pipeline = Pipeline(
             topics,
             positions,

@@ -30,7 +30,9 @@ WELL = ServerLook(
     standby=False,
     role="watcher",
     tls="TLSv1.3",
-    superuser_behind=None,
+    superuser_inherited=None,
+    server_powers=(),
+    makes_itself_member=False,
     preloaded="auto_explain, pg_stat_statements",
     statements_max=5000,
     times_io=True,
@@ -41,6 +43,7 @@ WELL = ServerLook(
     role_limit=-1,
     pooled=False,
     superuser=False,
+    superuser_behind=None,
 )
 READ = Answer(0, 1, None, {"rows": Table(["n"], [(1,)])}, None)
 FULL = Entries(100, 0)
@@ -85,6 +88,14 @@ def test_a_server_that_is_set_up_well_needs_no_hint() -> None:
         ({"query_size": 1024}, "track_activity_query_size", Level.WARNING, "ALTER SYSTEM SET track_activity_query_size = 4096;"),
         ({"query_id": "off"}, "compute_query_id", Level.WARNING, "ALTER SYSTEM SET compute_query_id = on;"),
         ({"superuser_behind": "post gres"}, "role", Level.WARNING, 'REVOKE "post gres" FROM "watcher";'),
+        ({"superuser_inherited": "boss"}, "role", Level.WARNING, 'REVOKE "boss" FROM "watcher";'),
+        (
+            {"server_powers": ["pg_read_server_files", "pg_write_server_files"]},
+            "role",
+            Level.WARNING,
+            'REVOKE pg_read_server_files FROM "watcher";\nREVOKE pg_write_server_files FROM "watcher";',
+        ),
+        ({"makes_itself_member": True}, "role", Level.WARNING, 'ALTER ROLE "watcher" NOCREATEROLE;'),
         ({"superuser": True}, "role", Level.WARNING, ""),
     ],
 )

@@ -17,8 +17,18 @@ select
     pg_catalog.pg_is_in_recovery() as standby,
     current_user::text as role,
     coalesce((select l.version from pg_catalog.pg_stat_ssl l where l.pid = pg_catalog.pg_backend_pid() and l.ssl), '') as tls,
-    (select min(r.rolname::text) from pg_catalog.pg_roles r where r.rolsuper and pg_catalog.pg_has_role(r.oid, 'MEMBER')
-        and r.rolname <> current_user) as superuser_behind,
+    (select min(r.rolname::text) from pg_catalog.pg_roles r where r.rolsuper and pg_catalog.pg_has_role(r.oid, 'USAGE')
+        and r.rolname <> current_user) as superuser_inherited,
+    array(
+        select r.rolname::text
+        from pg_catalog.pg_roles r
+        where r.rolname in ('pg_execute_server_program', 'pg_read_server_files', 'pg_write_server_files')
+            and pg_catalog.pg_has_role(r.oid, 'MEMBER')
+        order by 1
+    ) as server_powers,
+    pg_catalog.current_setting('server_version_num')::integer < 160000 and coalesce(
+        (select r.rolcreaterole from pg_catalog.pg_roles r where r.rolname = current_user), false
+    ) as makes_itself_member,
     (select s.setting from s where s.name = 'shared_preload_libraries') as preloaded,
     (select s.setting::integer from s where s.name = 'pg_stat_statements.max') as statements_max,
     (select s.setting from s where s.name = 'track_io_timing') = 'on' as times_io,

@@ -1,6 +1,6 @@
 -- pg_stat_io: a row per type of process, object and context that can do input or output.
 -- scope: instance
--- interval: 60 s
+-- interval: 300 s
 -- timeout: 5 s
 -- privilege: none
 -- server: 16

@@ -1,6 +1,6 @@
 -- pg_replication_slots: a row per slot, with what it holds back.
 -- scope: instance
--- interval: 30 s
+-- interval: 60 s
 -- timeout: 5 s
 -- privilege: none
 -- server: 13
