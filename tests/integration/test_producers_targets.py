@@ -29,6 +29,7 @@ from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
+from pganalytics.producers.knocks import Knocks
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
@@ -255,7 +256,7 @@ class Pace:
         self._questions = Questions(Pools(50, 2, lambda: float("inf")), load_catalogue(builtin_schemas()))
         states = {job.key.collector: TargetState() for job in jobs}
         meters = Meters(build_measurements(Service.COLLECT))
-        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self, states, meters).start(self.lifecycle)
+        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self, Knocks(2), states, meters).start(self.lifecycle)
 
     def forget(self, keys: Collection[JobKey]) -> None:
         """Nothing is remembered."""
@@ -305,7 +306,7 @@ def test_a_target_that_failed_is_left_alone_by_all_its_jobs(one: Watched, monkey
 
     assert sum(job.critical for job in jobs) >= 4
     meters = Meters(build_measurements(Service.COLLECT))
-    Dispatch(jobs, Workers(4), Pauses(60), Hanging(), {"sick": TargetState()}, meters).start(lifecycle)
+    Dispatch(jobs, Workers(4), Pauses(60), Hanging(), Knocks(2), {"sick": TargetState()}, meters).start(lifecycle)
     until(lambda: len(began) >= 2)
     lifecycle.request_stop("done")
     assert lifecycle.join_all(time.monotonic() + 10) == []

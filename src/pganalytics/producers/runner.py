@@ -91,7 +91,7 @@ class Runner:
         if job.key.metric == HOST:
             return read_host()
         try:
-            return Collected(0) if self._nothing_new(job) else None
+            return Collected(0, asked=False) if self._nothing_new(job) else None
         except (SpoolClosed, Refused):
             return None
 
@@ -152,7 +152,7 @@ class Runner:
         (self._had_rows.add if rows else self._had_rows.discard)(job.key)
         if emission.values is not None:
             self._watch_coverage(job, emission.values.get("coverage_time"))
-        return Collected(rows)
+        return Collected(rows, asked=job.asks)
 
     def _emit_changed(self, job: Job, layout: Layout, answer: Answer, said: Mapping[str, Any]) -> Emission:
         names = [field.name for field in content_columns(layout)]
