@@ -51,7 +51,7 @@ class JobRunner(Protocol):
 
 
 class Dispatch:
-    """`start` spawns one scheduler and `workers.count` workers; all end when the lifecycle stops."""
+    """`start` spawns one scheduler and `workers.threads` workers; all end when the lifecycle stops."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Dispatch:
         self._doors = doors
         self._states = states
         self._meters = meters
-        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.count)
+        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.threads)
         self._busy: set[JobKey] = set()
         self._databases: dict[str, set[str]] = {}
         self._finished: queue.Queue[_Finished | _Heard] = queue.Queue()  # bounded by the numbers of workers and of targets
@@ -85,7 +85,7 @@ class Dispatch:
     def start(self, lifecycle: Lifecycle) -> None:
         """Begin to read."""
         self._doors.start(lifecycle)
-        for number in range(1, self._workers.count + 1):
+        for number in range(1, self._workers.threads + 1):
             self._threads.append(lifecycle.spawn(f"worker-{number}", lambda: self._work(lifecycle)))
         self._threads.append(lifecycle.spawn("scheduler", lambda: self._schedule(lifecycle)))
 
@@ -101,9 +101,9 @@ class Dispatch:
             for key in schedule.due(now):
                 self._offer(key, now)
             self._drop_paused(now)
-            for key in self._workers.to_ask(self._waiting.values()):
+            for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
-            for candidate in self._workers.admit(list(self._waiting.values())):
+            for candidate in self._workers.admit(list(self._waiting.values()), now):
                 self._inbox.put_nowait(self._bundle(candidate.key))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in zip(done.keys, done.outcomes, strict=True):
@@ -173,7 +173,7 @@ class Dispatch:
 
     def _hear(self, heard: _Heard) -> None:
         """Nobody is there: the job has failed as if a worker had tried."""
-        self._workers.heard(heard.key.collector, answers=heard.wrong is None)
+        self._workers.heard(heard.key.collector, time.monotonic(), answers=heard.wrong is None)
         if heard.wrong is not None:
             self._waiting.pop(heard.key, None)
             self._states[heard.key.collector].failed(heard.wrong.kind)
@@ -181,7 +181,7 @@ class Dispatch:
 
     def _note(self, done: _Finished) -> None:
         share_s = done.elapsed_s / len(done.keys)
-        self._workers.finished(done.keys[0], well=_went_well(done.outcomes), elapsed_s=share_s)
+        self._workers.finished(done.keys[0], time.monotonic(), well=_went_well(done.outcomes), elapsed_s=share_s)
         self._busy.difference_update(done.keys)
         for key, outcome in zip(done.keys, done.outcomes, strict=True):
             self._end(key, outcome, share_s)

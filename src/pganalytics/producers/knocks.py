@@ -108,6 +108,8 @@ class Knocks:
         """The resolver cannot be interrupted: it has a thread of its own, which no end of the process waits for."""
         if host.startswith("/"):
             return [(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}")]
+        if (numeric := _numeric(host, port)) is not None:
+            return numeric
         loop = asyncio.get_running_loop()
         found: asyncio.Future[list[Address]] = loop.create_future()
 
@@ -128,6 +130,15 @@ class Knocks:
         await self._lookups.acquire()
         threading.Thread(target=ask, name=f"resolver-{host}", daemon=True).start()
         return await found
+
+
+def _numeric(host: str, port: int) -> list[Address] | None:
+    """Of an address that is no name; None for a name."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, UnicodeError):
+        return None
+    return [(one[0], one[4]) for one in found]
 
 
 def _look_up(host: str, port: int) -> list[Address] | OSError:
