@@ -55,6 +55,7 @@ class Workers:
     answered: dict[str, float] = field(default_factory=dict)
     took_s: dict[tuple[str, str], float] = field(default_factory=dict)
     _asked: set[str] = field(default_factory=set)
+    _doubted: set[JobKey] = field(default_factory=set)
 
     @property
     def threads(self) -> int:
@@ -92,6 +93,8 @@ class Workers:
             if self._may_run(candidate, now) and (not self.isolate or self._is_safe(candidate, in_place, there)):
                 self.running[candidate.key] = candidate
                 self.began[candidate.key] = now
+                if candidate.key.collector in self.suspects:
+                    self._doubted.add(candidate.key)
                 in_place.append(candidate)
                 started.append(candidate)
         return started
@@ -100,6 +103,7 @@ class Workers:
         """A job ended. `well`: its target answered; None when that was not tried."""
         began = self.began.pop(key)
         del self.running[key]
+        self._doubted.discard(key)
         if well is None:
             return
         self._judge(key.collector, is_well=well and elapsed_s < SLOW_S)
@@ -114,10 +118,10 @@ class Workers:
         (self.suspects if is_well else self.trusted).discard(collector)
 
     def _replaced(self, now: float) -> list[JobKey]:
-        """Running jobs whose places are taken by stand-ins; those of suspects never."""
+        """Running jobs whose places are taken by stand-ins; those that began as a suspect's never."""
         if not self.isolate:
             return []
-        overdue = [key for key in self.running if key.collector not in self.suspects and self._is_overdue(key, now)]
+        overdue = [key for key in self.running if key not in self._doubted and self._is_overdue(key, now)]
         return overdue[: self.count]
 
     def _is_overdue(self, key: JobKey, now: float) -> bool:

@@ -207,6 +207,18 @@ def test_when_many_hang_everybody_has_to_answer_first() -> None:
     assert workers.to_ask([beat("well")], now + FRESH_S / 2) == [], "it has just answered"
 
 
+def test_a_stand_in_stays_when_the_target_is_found_silent_meanwhile() -> None:
+    """Its other job fails at the door and makes it a suspect, while the hung one still runs."""
+    workers = trusting(4, "well")
+    hung = [f"hung{number}" for number in range(4)]
+    begun(workers, hung, 0.0)
+    now = 2 * PATIENCE_S
+    for name in hung:
+        workers.heard(name, now, answers=False)
+    workers.heard("well", now, answers=True)
+    assert workers.admit([candidate("well")], now) == [candidate("well")]
+
+
 def test_a_suspect_gets_no_stand_in() -> None:
     names = ["sick0", "sick1", "sick2"]
     workers = hearing(8, *names)
