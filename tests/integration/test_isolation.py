@@ -14,10 +14,11 @@ import pytest
 
 from chaos.proxy import BOTH, Proxy, Weather, deaf_sockets
 from integration.fleet import Fleet, Reading, failures_of, p99
-from integration.producers_feed import Watched, silent_server, watched, with_targets
+from integration.producers_feed import QUICK, Watched, silent_server, watched, with_targets
 from integration.test_producers_databases import column, own_metric
 from pganalytics.embedded.ports import free_port
 from pganalytics.embedded.postgres import PostgresServer
+from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.workers import Workers
 from pganalytics.runtime.settings import Settings
 from waiting import until
@@ -108,7 +109,7 @@ def ward(patients: dict[str, Watched], tmp_path: Path, settings: Settings) -> It
 
 def rounds(ward: Ward, fleet: Fleet, times: int) -> tuple[list[Reading], list[Reading]]:
     """Readings of the healthy targets that were due in calm rounds, and in rounds in which the others are ill; interleaved."""
-    until(lambda: all(fleet.first_read_s(name) is not None for name in (*ward.healthy, *SICK, "locked")))
+    until(lambda: is_warm(ward, fleet) and all(fleet.first_read_s(name) is not None for name in (*SICK, "locked")), 60)
     calm: list[tuple[float, float]] = []
     sick: list[tuple[float, float]] = []
     for _ in range(times):
@@ -124,6 +125,12 @@ def rounds(ward: Ward, fleet: Fleet, times: int) -> tuple[list[Reading], list[Re
     of_healthy = [one for one in ends if one.key.collector in ward.healthy]
     due_in = [[one for one in of_healthy if any(low <= one.due_at < high for low, high in spans)] for spans in (calm, sick)]
     return due_in[0], due_in[1]
+
+
+def is_warm(ward: Ward, fleet: Fleet) -> bool:
+    """What is read every second was read three times of each healthy target: what the start costs is in no round."""
+    times = Counter(one.key for one in fleet.read())
+    return all(times[JobKey(name, metric)] >= 3 for name in ward.healthy for metric in QUICK)
 
 
 def _one_round() -> tuple[float, float]:
