@@ -38,12 +38,16 @@ BOTH = frozenset(Way)
 class Weather:
     """What happens to bytes. `frozen`: ways on which nothing moves (with both, connections are accepted in silence);
     `loses`: ways whose next bytes vanish, and the connection with them; `delay_s`: how much later bytes come; `refuses`: nobody
-    listens."""
+    listens; `deaf`: as if the machine were gone: nothing moves, and nobody answers who wants to connect; `queries`: after so many
+    queries (of PostgreSQL's protocol) of a connection nothing moves on it; `trickles`: answers come at one byte per second."""
 
     frozen: frozenset[Way] = frozenset()
     loses: frozenset[Way] = frozenset()
     delay_s: dict[Way, float] = field(default_factory=dict)
     refuses: bool = False
+    deaf: bool = False
+    queries: int | None = None
+    trickles: bool = False
 
 
 FAIR = Weather()
@@ -59,6 +63,7 @@ class Proxy:
         self._weather = FAIR
         self._changed = asyncio.Event()
         self._server: asyncio.Server | None = None
+        self._deaf: list[socket.socket] = []
         self._pairs: set[_Pair] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name=f"proxy-{self.port}", daemon=True)
@@ -98,6 +103,8 @@ class Proxy:
         self._server = await asyncio.start_server(self._accepted, HOST, self.port, reuse_address=True)
 
     async def _close_server(self) -> None:
+        while self._deaf:
+            self._deaf.pop().close()
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -123,14 +130,18 @@ class Proxy:
         if weather.refuses:
             await self._close_server()
             await self._cut()
+        elif weather.deaf:
+            await self._close_server()
+            self._deaf = deaf_sockets(self.port)
         elif self._server is None:
+            await self._close_server()
             await self._listen()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         pair = _Pair(writer)
         self._pairs.add(pair)
         try:
-            await self._until(lambda: self._weather.frozen != BOTH)
+            await self._until(lambda: self._weather.frozen != BOTH and not self._weather.deaf)
             far_reader, pair.far = await asyncio.open_connection(HOST, self._target_port)
             ways = self._pump(pair, Way.REQUEST, reader, pair.far), self._pump(pair, Way.ANSWER, far_reader, writer)
             await asyncio.wait([asyncio.ensure_future(way) for way in ways], return_when=asyncio.ALL_COMPLETED)
@@ -144,18 +155,49 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
                 await asyncio.sleep(self._weather.delay_s.get(way, 0))
-                await self._until(lambda: way not in self._weather.frozen)
+                pair.queries += way is Way.REQUEST and data[:1] in (b"Q", b"P")
+                await self._until(lambda: self._moves(way, pair))
                 if way in self._weather.loses:
                     pair.reset()
                     return
+                if way is Way.ANSWER:
+                    data = await self._trickle(data, sink)
                 sink.write(data)
                 await sink.drain()
                 self.carried[way] += len(data)
         pair.close()
 
+    def _moves(self, way: Way, pair: "_Pair") -> bool:
+        weather = self._weather
+        return way not in weather.frozen and not weather.deaf and (weather.queries is None or pair.queries <= weather.queries)
+
+    async def _trickle(self, data: bytes, sink: asyncio.StreamWriter) -> bytes:
+        """A byte per second while the weather is so; what is left of them."""
+        while data and self._weather.trickles and not sink.is_closing():
+            sink.write(data[:1])
+            data = data[1:]
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 1.0)
+        return data
+
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             await self._changed.wait()
+
+
+def deaf_sockets(port: int) -> list[socket.socket]:
+    """A listener at a port whose queue is full, and who fills it: further attempts to connect get no answer at all."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((HOST, port))
+    listener.listen(0)
+    waiting = [listener]
+    for _ in range(4):
+        one = socket.socket()
+        one.setblocking(False)
+        one.connect_ex((HOST, listener.getsockname()[1]))
+        waiting.append(one)
+    return waiting
 
 
 class _Pair:
@@ -163,6 +205,7 @@ class _Pair:
 
     def __init__(self, near: asyncio.StreamWriter) -> None:
         self.near = near
+        self.queries = 0
         self.far: asyncio.StreamWriter | None = None
 
     def close(self) -> None:

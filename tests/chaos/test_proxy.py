@@ -134,3 +134,35 @@ def test_clients_of_a_further_listener_stay_on_its_proxy(tmp_path: Path) -> None
         for port in (broker.port, proxy.port):
             found = AdminClient({"bootstrap.servers": f"{HOST}:{port}"}).list_topics(timeout=20).brokers
             assert [one.port for one in found.values()] == [port]
+
+
+def test_a_deaf_machine_answers_nobody_and_comes_back(proxy: Proxy) -> None:
+    with client(proxy, timeout_s=0.5) as connection:
+        assert ask(connection, b"a") == b"A"
+        proxy.become(Weather(deaf=True))
+        with pytest.raises(TimeoutError):
+            ask(connection, b"b")
+        with pytest.raises(TimeoutError):
+            client(proxy, timeout_s=0.5)
+        proxy.clear()
+        assert connection.recv(10) == b"B"
+        with client(proxy) as other:
+            assert ask(other, b"c") == b"C"
+
+
+def test_silent_after_so_many_queries_of_each_connection(proxy: Proxy) -> None:
+    proxy.become(Weather(queries=1))
+    with client(proxy, timeout_s=0.5) as connection, client(proxy, timeout_s=0.5) as other:
+        assert ask(connection, b"startup") == b"STARTUP"
+        assert ask(connection, b"Query") == b"QUERY"
+        with pytest.raises(TimeoutError):
+            ask(connection, b"Query")
+        assert ask(other, b"Query") == b"QUERY"
+
+
+def test_answers_trickle(proxy: Proxy) -> None:
+    proxy.become(Weather(trickles=True))
+    with client(proxy) as connection:
+        assert ask(connection, b"abcdefgh") == b"A"
+        proxy.clear()
+        until(lambda: connection.recv(10).endswith(b"H"))

@@ -2,6 +2,7 @@
 
 import random
 import re
+import socket
 import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
@@ -29,6 +30,7 @@ from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
+from pganalytics.producers.knocks import Knocks
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
@@ -40,7 +42,7 @@ from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
-from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings import Settings, Target
 from pganalytics.schemas.metric import builtin_schemas
 from waiting import until
 
@@ -255,7 +257,7 @@ class Pace:
         self._questions = Questions(Pools(50, 2, lambda: float("inf")), load_catalogue(builtin_schemas()))
         states = {job.key.collector: TargetState() for job in jobs}
         meters = Meters(build_measurements(Service.COLLECT))
-        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self, states, meters).start(self.lifecycle)
+        Dispatch(jobs, Workers(4, isolate=isolate), Pauses(0.1), self, Knocks(2), states, meters).start(self.lifecycle)
 
     def forget(self, keys: Collection[JobKey]) -> None:
         """Nothing is remembered."""
@@ -288,6 +290,23 @@ def test_hung_targets_do_not_slow_the_others(one: Watched) -> None:
     assert readings_beside_hung_targets(one, isolate=True) >= 12
 
 
+def test_a_knock_leaves_no_line_in_the_server_s_log(own_server: PostgresServer) -> None:
+    """It asks for TLS and hangs up. Who hangs up after the startup packet's beginning is told of: the control."""
+    lifecycle, heard = Lifecycle(), threading.Event()
+    knocks = Knocks(10)
+    knocks.start(lifecycle)
+    before = own_server.log_path.read_text()
+    target = Target.model_validate({"host": own_server.host, "port": own_server.port})
+    knocks.knock(target, lambda wrong: heard.set() if wrong is None else None)
+    assert heard.wait(30)
+    lifecycle.request_stop("done")
+    assert lifecycle.join_all(time.monotonic() + 10) == []
+    with socket.create_connection((own_server.host, own_server.port)) as link:
+        link.sendall(b"\0\0\0\x30\0\x03\0\0user")
+    until(lambda: own_server.log_path.read_text() != before)
+    assert len(own_server.log_path.read_text().removeprefix(before).splitlines()) == 1
+
+
 def test_a_target_that_failed_is_left_alone_by_all_its_jobs(one: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also by those that were due before it failed, and waited for a worker: each would take one for as long as it hangs."""
     monkeypatch.setattr(random, "random", lambda: 1.0)  # the first pause is a whole second
@@ -305,7 +324,7 @@ def test_a_target_that_failed_is_left_alone_by_all_its_jobs(one: Watched, monkey
 
     assert sum(job.critical for job in jobs) >= 4
     meters = Meters(build_measurements(Service.COLLECT))
-    Dispatch(jobs, Workers(4), Pauses(60), Hanging(), {"sick": TargetState()}, meters).start(lifecycle)
+    Dispatch(jobs, Workers(4), Pauses(60), Hanging(), Knocks(2), {"sick": TargetState()}, meters).start(lifecycle)
     until(lambda: len(began) >= 2)
     lifecycle.request_stop("done")
     assert lifecycle.join_all(time.monotonic() + 10) == []

@@ -1,6 +1,6 @@
 """The agent: one `pganalytics collect` process. Builds the parts, starts their threads, ends them in order.
 
-Threads: scheduler, worker-N, heartbeats, sender, spool, http, and those of each connection pool.
+Threads: scheduler, worker-N, knocks, heartbeats, sender, spool, http, and those of each connection pool.
 """
 
 import logging
@@ -18,6 +18,7 @@ from pganalytics.producers.beats import Beats, agent_id
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.knocks import Knocks
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.plan import Plan, make_plan
@@ -166,7 +167,15 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
         spool=spool,
         pools=pools,
         sender=sender,
-        dispatch=Dispatch(plan.jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner, states, meters),
+        dispatch=Dispatch(
+            plan.jobs,
+            Workers(collect.workers),
+            Pauses(collect.retry_max_s),
+            runner,
+            Knocks(collect.connect_timeout_s),
+            states,
+            meters,
+        ),
         beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters),
         epochs=epochs,
         interval_s=heartbeat.interval_s,

@@ -50,6 +50,11 @@ class Job:
         return replace(self, key=replace(self.key, database=database))
 
     @property
+    def asks(self) -> bool:
+        """Whether the target has to answer; what is read of the machine it runs on goes on without it."""
+        return self.key.metric not in LOCAL
+
+    @property
     def critical(self) -> bool:
         """Whether it may use the workers that are kept for critical jobs."""
         return self.schema.lane is Lane.CRITICAL

@@ -1,7 +1,6 @@
 """The scheduler's thread and the workers: who reads what, when. Decisions are `schedule`, `workers` and `pauses`."""
 
 import contextlib
-import logging
 import queue
 import random
 import threading
@@ -11,16 +10,16 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.knocks import Doors
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
-from pganalytics.producers.results import Collected, Discovered, Failed, Gone, HeldBack, Kind, Outcome, Unavailable
+from pganalytics.producers.reports import Reports
+from pganalytics.producers.results import Discovered, Failed, Outcome, was_asked
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
-from pganalytics.runtime.logs import OnChange
 
-logger = logging.getLogger(__name__)
 TICK_S = 0.2
 
 
@@ -31,6 +30,14 @@ class _Finished:
     keys: tuple[JobKey, ...]
     outcomes: Sequence[Outcome]
     elapsed_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """What came of a knock: what is wrong, or None."""
+
+    key: JobKey
+    wrong: Failed | None
 
 
 class JobRunner(Protocol):
@@ -44,7 +51,7 @@ class JobRunner(Protocol):
 
 
 class Dispatch:
-    """`start` spawns one scheduler and `workers.count` workers; all end when the lifecycle stops."""
+    """`start` spawns one scheduler and `workers.threads` workers; all end when the lifecycle stops."""
 
     def __init__(
         self,
@@ -52,6 +59,7 @@ class Dispatch:
         workers: Workers,
         pauses: Pauses,
         runner: JobRunner,
+        doors: Doors,
         states: Mapping[str, TargetState],
         meters: Meters,
     ) -> None:
@@ -63,20 +71,21 @@ class Dispatch:
         self._workers = workers
         self._pauses = pauses
         self._runner = runner
+        self._doors = doors
         self._states = states
         self._meters = meters
-        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.count)
+        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.threads)
         self._busy: set[JobKey] = set()
         self._databases: dict[str, set[str]] = {}
-        self._finished: queue.Queue[_Finished] = queue.Queue()  # bounded by the number of workers
+        self._finished: queue.Queue[_Finished | _Heard] = queue.Queue()  # bounded by the numbers of workers and of targets
         self._waiting: dict[JobKey, Candidate] = {}
-        self._news = OnChange()
-        self._unavailable: dict[JobKey, str] = {}
+        self._reports = Reports()
         self._threads: list[threading.Thread] = []
 
     def start(self, lifecycle: Lifecycle) -> None:
         """Begin to read."""
-        for number in range(1, self._workers.count + 1):
+        self._doors.start(lifecycle)
+        for number in range(1, self._workers.threads + 1):
             self._threads.append(lifecycle.spawn(f"worker-{number}", lambda: self._work(lifecycle)))
         self._threads.append(lifecycle.spawn("scheduler", lambda: self._schedule(lifecycle)))
 
@@ -92,7 +101,9 @@ class Dispatch:
             for key in schedule.due(now):
                 self._offer(key, now)
             self._drop_paused(now)
-            for candidate in self._workers.admit(list(self._waiting.values())):
+            for key in self._workers.to_ask(self._waiting.values(), now):
+                self._knock(key)
+            for candidate in self._workers.admit(list(self._waiting.values()), now):
                 self._inbox.put_nowait(self._bundle(candidate.key))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in zip(done.keys, done.outcomes, strict=True):
@@ -122,88 +133,63 @@ class Dispatch:
         for key in gone:
             del self._jobs[key]
             self._waiting.pop(key, None)
-            self._unavailable.pop(key, None)
+            self._reports.forget(key)
         if gone:
             self._runner.forget(gone)
 
     def _offer(self, key: JobKey, now: float) -> None:
         if key in self._waiting or key in self._busy:
             self._states[key.collector].count("skipped.running")
-        elif not self._pauses.may_try(key, now):
+        elif not self._may_try(key, now):
             self._states[key.collector].count("skipped.backoff")
         else:
             job = self._jobs[key]
-            self._waiting[key] = Candidate(key, job.critical, job.target.pool_max)
+            self._waiting[key] = Candidate(key, job.critical, job.target.pool_max, job.asks)
+
+    def _may_try(self, key: JobKey, now: float) -> bool:
+        return not self._jobs[key].asks or self._pauses.may_try(key, now)
 
     def _drop_paused(self, now: float) -> None:
         """A target that failed is left alone also by those of its jobs that wait for a worker already."""
-        for key in [key for key in self._waiting if not self._pauses.may_try(key, now)]:
+        for key in [key for key in self._waiting if not self._may_try(key, now)]:
             del self._waiting[key]
             self._states[key.collector].count("skipped.backoff")
 
+    def _knock(self, key: JobKey) -> None:
+        self._doors.knock(self._jobs[key].target, lambda wrong: self._finished.put(_Heard(key, wrong)))
+
     def _take_finished(self, timeout_s: float) -> list[_Finished]:
-        finished = []
+        news: list[_Finished | _Heard] = []
         with contextlib.suppress(queue.Empty):
-            finished.append(self._finished.get(timeout=timeout_s))
+            news.append(self._finished.get(timeout=timeout_s))
             while True:
-                finished.append(self._finished.get_nowait())
-        for done in finished:
-            self._note(done)
-        return finished
+                news.append(self._finished.get_nowait())
+        for one in news:
+            if isinstance(one, _Heard):
+                self._hear(one)
+            else:
+                self._note(one)
+        return [one for one in news if isinstance(one, _Finished)]
+
+    def _hear(self, heard: _Heard) -> None:
+        """Nobody is there: the job has failed as if a worker had tried."""
+        self._workers.heard(heard.key.collector, time.monotonic(), answers=heard.wrong is None)
+        if heard.wrong is not None:
+            self._waiting.pop(heard.key, None)
+            self._states[heard.key.collector].failed(heard.wrong.kind)
+            self._end(heard.key, heard.wrong, 0.0)
 
     def _note(self, done: _Finished) -> None:
-        of_target = any(isinstance(outcome, Failed) and outcome.of_target for outcome in done.outcomes)
         share_s = done.elapsed_s / len(done.keys)
-        self._workers.finished(done.keys[0], well=not of_target, elapsed_s=share_s)
+        self._workers.finished(done.keys[0], time.monotonic(), well=_went_well(done.outcomes), elapsed_s=share_s)
         self._busy.difference_update(done.keys)
         for key, outcome in zip(done.keys, done.outcomes, strict=True):
-            self._pauses.note(key, outcome, time.monotonic(), random.random())  # noqa: S311
-            self._meters.job_ended(key, outcome, share_s)
-            self._report(key, outcome)
+            self._end(key, outcome, share_s)
 
-    def _report(self, key: JobKey, outcome: Outcome) -> None:
-        """One line when something starts to fail, changes or ends."""
-        who = {"collector": key.collector}
-        which = {**who, "metric": key.metric}
-        which |= {"database": key.database} if key.database else {}
-        one = f"{key.collector} {key.metric} {key.database}"
-        if isinstance(outcome, Gone) or (isinstance(outcome, Failed) and outcome.kind == "stopping"):
-            return
-        if isinstance(outcome, Failed) and outcome.of_database:
-            if self._news.is_news(f"{key.collector}\n{key.database}", outcome.kind):
-                facts = {**who, "database": key.database, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
-                logger.warning("database cannot be read", extra=facts)
-            return
-        if isinstance(outcome, Failed) and outcome.of_target:
-            if self._news.is_news(key.collector, outcome.kind):
-                facts = {**who, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
-                logger.warning("target cannot be read", extra=facts)
-            return
-        if isinstance(outcome, Failed | Collected | Unavailable | Discovered) and self._news.is_news(key.collector, ""):
-            logger.info("target is read again", extra=who)
-        if key.database and isinstance(outcome, Collected) and self._news.is_news(f"{key.collector}\n{key.database}", ""):
-            logger.info("database is read again", extra={**who, "database": key.database})
-        if isinstance(outcome, Failed):
-            if self._news.is_news(one, outcome.kind):
-                facts = {**which, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
-                logger.warning("metric cannot be read", extra=facts)
-        elif isinstance(outcome, Unavailable):
-            if self._is_first(key, outcome.reason):
-                level = logging.INFO if outcome.kind is Kind.VERSION else logging.WARNING
-                facts = {**which, "reason": outcome.reason, "cure": outcome.cure}
-                logger.log(level, "metric is not available", extra=facts)
-        elif isinstance(outcome, Collected | Discovered):
-            was_unavailable = self._unavailable.pop(key, None) is not None
-            if self._news.is_news(one, "") or was_unavailable:
-                logger.info("metric is read again", extra=which)
-        elif isinstance(outcome, HeldBack) and self._news.is_news(one, outcome.why):
-            logger.warning("readings are held back", extra={**which, "reason": outcome.why})
-
-    def _is_first(self, key: JobKey, reason: str) -> bool:
-        """Whether no metric of this target was unavailable for this reason: one cure is told once."""
-        told = {why for other, why in self._unavailable.items() if other.collector == key.collector}
-        self._unavailable[key] = reason
-        return reason not in told
+    def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
+        self._pauses.note(key, outcome, time.monotonic(), random.random())  # noqa: S311
+        self._meters.job_ended(key, outcome, elapsed_s)
+        self._reports.tell(key, outcome)
 
     def _work(self, lifecycle: Lifecycle) -> None:
         while not lifecycle.stopping:
@@ -214,6 +200,13 @@ class Dispatch:
             began = time.monotonic()
             outcomes = self._runner.run([self._jobs[key] for key in keys])
             self._finished.put(_Finished(keys, outcomes, time.monotonic() - began))
+
+
+def _went_well(outcomes: Sequence[Outcome]) -> bool | None:
+    """Whether the target answered, of jobs that ran together; None when nothing had to be asked."""
+    if any(isinstance(outcome, Failed) and outcome.of_target for outcome in outcomes):
+        return False
+    return True if any(was_asked(outcome) for outcome in outcomes) else None
 
 
 def _place(key: JobKey) -> tuple[str, str]:

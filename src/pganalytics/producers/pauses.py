@@ -5,7 +5,7 @@ A failure of the target pauses all its jobs, one of a database the jobs of that 
 
 from dataclasses import dataclass, field
 
-from pganalytics.producers.results import Failed, HeldBack, Outcome
+from pganalytics.producers.results import Failed, Outcome, was_asked
 from pganalytics.producers.schedule import JobKey
 from pganalytics.runtime.backoff import Backoff
 
@@ -25,7 +25,7 @@ class Pauses:
 
     def note(self, key: JobKey, outcome: Outcome, now: float, jitter: float) -> None:
         """A job came to its end."""
-        if isinstance(outcome, HeldBack):
+        if not was_asked(outcome) and not isinstance(outcome, Failed):
             return
         if isinstance(outcome, Failed):
             who: Who = key.collector if outcome.of_target else _database(key) if outcome.of_database else key
@@ -37,7 +37,7 @@ class Pauses:
         else:
             self._until.pop(key, None)
             self._until.pop(_database(key), None)
-        if not (isinstance(outcome, Failed) and outcome.of_database):
+        if was_asked(outcome) and not (isinstance(outcome, Failed) and outcome.of_database):
             self._until.pop(key.collector, None)
 
 

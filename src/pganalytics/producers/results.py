@@ -7,9 +7,13 @@ from enum import StrEnum
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """The target was read; `rows` went into the record, 0 when the reading is the first and so only a baseline."""
+    """The target was read; `rows` went into the record, 0 when the reading is the first and so only a baseline.
+
+    `asked`: it had to answer for that, so it is well; some readings are known without it.
+    """
 
     rows: int
+    asked: bool = True
 
 
 class Kind(StrEnum):
@@ -71,3 +75,17 @@ class Gone:
 
 
 Outcome = Collected | Unavailable | Failed | HeldBack | Discovered | Gone
+
+
+WITHOUT_ASKING = frozenset({"connection_budget", "stopping"})
+"""Failures of ours, before or while the target was asked."""
+
+
+def was_asked(outcome: Outcome) -> bool:
+    """Whether the outcome tells anything about the target."""
+    match outcome:
+        case Collected():
+            return outcome.asked
+        case Failed():
+            return outcome.kind not in WITHOUT_ASKING
+    return not isinstance(outcome, HeldBack)

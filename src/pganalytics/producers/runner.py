@@ -105,7 +105,7 @@ class Runner:
         if job.key.metric == HOST:
             return read_host()
         try:
-            return Collected(0) if self._nothing_new(job) else None
+            return Collected(0, asked=False) if self._nothing_new(job) else None
         except (SpoolClosed, Refused):
             return None
 
@@ -161,7 +161,7 @@ class Runner:
             had_rows = job.key in self._had_rows
             emission = emit_gauges(job.schema, answer, said, had_rows=had_rows, redaction=self._redaction)
         snapshots, rows = self._snapshots(job, codec, emission)
-        return _Ready(snapshots, Collected(rows), partial(self._note_sent, job, emission, rows))
+        return _Ready(snapshots, Collected(rows, asked=job.asks), partial(self._note_sent, job, emission, rows))
 
     def _note_sent(self, job: Job, emission: Emission, rows: int) -> None:
         if emission.after is not None:

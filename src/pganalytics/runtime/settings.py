@@ -121,7 +121,13 @@ class Collect(Section):
     )
     discovery_interval_s: float = Field(60, ge=1, le=86400, description="How often a target is asked which databases it has.")
     state_dir: Path = Field(Path("pganalytics-state"), description="Folder of the spool; one agent at a time.")
-    workers: int = Field(8, ge=1, le=64, description="Threads that read targets.")
+    workers: int = Field(
+        8,
+        ge=1,
+        le=64,
+        description="Readings at once. Each may get a stand-in while it takes far longer than it did before, so there are "
+        "twice as many threads.",
+    )
     connections: int = Field(200, ge=1, le=10000, description="Most connections to all targets together.")
     connect_timeout_s: float = Field(5, ge=1, le=60, description="How long a connection attempt may take.")
     retry_max_s: float = Field(60, ge=1, le=3600, description="Longest back-off of a target that fails.")

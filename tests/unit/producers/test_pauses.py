@@ -50,3 +50,12 @@ def test_held_back_readings_say_nothing_about_the_target() -> None:
     assert not pauses.may_try(BEAT, 0.1)
     pauses.note(STATEMENTS, Collected(1), now=0.0, jitter=1.0)
     assert pauses.may_try(BEAT, 0.1)
+
+
+def test_what_was_not_asked_does_not_end_a_pause() -> None:
+    """A hung server on a machine whose load is read all the same, or whose texts are all known, would be tried at once again."""
+    pauses = Pauses(60.0)
+    for outcome in (Collected(1, asked=False), Failed("connection_budget", "", "", of_target=False)):
+        pauses.note(BEAT, DOWN, now=0.0, jitter=1.0)
+        pauses.note(STATEMENTS, outcome, now=0.0, jitter=1.0)
+        assert not pauses.may_try(BEAT, 0.1)
