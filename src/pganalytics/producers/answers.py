@@ -13,6 +13,7 @@ from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Session, Stopping, limit_transaction, server_facts
 from pganalytics.producers.startup_probe import Trust, probe
@@ -53,9 +54,11 @@ Reply = Answer | Unavailable | Failed | Gone
 class Questions:
     """Any worker may ask; a call takes at most the connect timeout, the query's timeout and small margins."""
 
-    def __init__(self, pools: Pools, catalogue: Catalogue) -> None:
+    def __init__(self, pools: Pools, catalogue: Catalogue, redaction: Redaction = Redaction.LITERALS) -> None:
+        """`redaction`: whether texts of errors pass that may quote data."""
         self._pools = pools
         self._catalogue = catalogue
+        self._redaction = redaction
 
     def ask(self, job: Job) -> Reply:
         """One reading. A pooled connection that turns out to be dead is replaced once: the server was restarted."""
@@ -73,7 +76,7 @@ class Questions:
             except BudgetExhausted as error:
                 return failures.failed("connection_budget", str(error), of_target=False)
             except psycopg.Error as error:
-                outcome = failures.of_reading(error)
+                outcome = failures.of_reading(error, self._redaction)
                 went_away = isinstance(outcome, Failed) and outcome.kind in ("lost", "sqlstate:57P01", "sqlstate:57P02")
                 if last_try or not (used and went_away):
                     return _of_database(job, outcome, error)
@@ -152,7 +155,7 @@ class Questions:
                 timeout_s=PROBE_TIMEOUT_S,
                 trust=Trust(sslmode_of(target), authorities_of(target)),
             )
-        return failures.of_connecting(cause, kind, target.host)
+        return failures.of_connecting(cause, kind, target.host, self._redaction)
 
 
 def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> Failed | Unavailable | Gone:
