@@ -123,7 +123,10 @@ class Dispatch:
             del self._jobs[key]
             self._waiting.pop(key, None)
             self._unavailable.pop(key, None)
+            self._news.forget(_one(key))
+            self._news.forget(_database(key))
         if gone:
+            self._pauses.forget(gone)
             self._runner.forget(gone)
 
     def _offer(self, key: JobKey, now: float) -> None:
@@ -166,11 +169,11 @@ class Dispatch:
         who = {"collector": key.collector}
         which = {**who, "metric": key.metric}
         which |= {"database": key.database} if key.database else {}
-        one = f"{key.collector} {key.metric} {key.database}"
+        one = _one(key)
         if isinstance(outcome, Gone) or (isinstance(outcome, Failed) and outcome.kind == "stopping"):
             return
         if isinstance(outcome, Failed) and outcome.of_database:
-            if self._news.is_news(f"{key.collector}\n{key.database}", outcome.kind):
+            if self._news.is_news(_database(key), outcome.kind):
                 facts = {**who, "database": key.database, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("database cannot be read", extra=facts)
             return
@@ -181,7 +184,7 @@ class Dispatch:
             return
         if isinstance(outcome, Failed | Collected | Unavailable | Discovered) and self._news.is_news(key.collector, ""):
             logger.info("target is read again", extra=who)
-        if key.database and isinstance(outcome, Collected) and self._news.is_news(f"{key.collector}\n{key.database}", ""):
+        if key.database and isinstance(outcome, Collected) and self._news.is_news(_database(key), ""):
             logger.info("database is read again", extra={**who, "database": key.database})
         if isinstance(outcome, Failed):
             if self._news.is_news(one, outcome.kind):
@@ -214,6 +217,14 @@ class Dispatch:
             began = time.monotonic()
             outcomes = self._runner.run([self._jobs[key] for key in keys])
             self._finished.put(_Finished(keys, outcomes, time.monotonic() - began))
+
+
+def _one(key: JobKey) -> str:
+    return f"{key.collector} {key.metric} {key.database}"
+
+
+def _database(key: JobKey) -> str:
+    return f"{key.collector}\n{key.database}"
 
 
 def _place(key: JobKey) -> tuple[str, str]:
