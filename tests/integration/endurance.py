@@ -18,16 +18,16 @@ import psycopg
 
 from integration.producers_feed import AgentProcess, Watched
 from pganalytics.embedded.postgres import PostgresServer
-from pganalytics.producers.session import APPLICATION
+from pganalytics.producers.session import APPLICATION, LOCK_TIMEOUT_MS
 
 UNREST = "unrest_"
 LOCKED = "locked"
 """A metric of the user whose table is locked at times."""
 CALM_S = 0.3
-SAMPLE_S = 0.15
+SAMPLE_S = 0.1
 TERMINATE = """
 select pg_terminate_backend(pid)
-from (select pid from pg_stat_activity where application_name = %s order by random() limit 2) chosen
+from (select pid from pg_stat_activity where application_name = %s order by random() limit 1) chosen
 """
 """Not all: what was left open would be closed by the server."""
 HURRY = """
@@ -117,7 +117,7 @@ class Endurance:
     def typical(self, low: int, high: int) -> Held:
         """The median of each number in cycles `low` to `high`."""
         window = [one for one in self.samples if low <= one.cycle <= high]
-        assert len(window) >= 8, len(window)
+        assert len(window) >= 5, len(window)
         return Held(*(int(statistics.median(getattr(one, field.name) for one in window)) for field in fields(Held)))
 
     def _sample(self) -> Held:
@@ -176,7 +176,7 @@ class Unrest:
                 lambda: self._inhabit(name),
                 lambda: admin.execute(TERMINATE, (APPLICATION,)),
                 self._lock,
-                self._flighty.crash if self.rounds % 2 else lambda: None,
+                lambda: None if self.rounds % 2 else self._flighty.crash(),
                 lambda: admin.execute(f"alter database {name} allow_connections {'off' if self.rounds % 3 else 'on'}"),
                 self._flighty.start_again,
                 lambda: admin.execute(f"drop database {name} with (force)"),
@@ -192,7 +192,7 @@ class Unrest:
     def _lock(self) -> None:
         with psycopg.connect(self._quiet.server.conninfo(self._quiet.dbname)) as connection:
             connection.execute("lock table visits in access exclusive mode")
-            self._ended.wait(4 * CALM_S)
+            self._ended.wait(LOCK_TIMEOUT_MS / 1000 + 5 * CALM_S)
 
 
 def hurry(counts: Path) -> str:
