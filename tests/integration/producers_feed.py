@@ -72,6 +72,11 @@ class AgentProcess:
         self._child.wait()
 
     @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._child.pid
+
+    @property
     def log(self) -> list[str]:
         """Lines so far, of all agents with this log."""
         return self._log.read_text(encoding="utf-8").splitlines()

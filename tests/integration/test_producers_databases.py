@@ -223,3 +223,32 @@ def test_a_mistake_in_a_metric_of_the_user_is_named_at_the_start(
     with AgentProcess(made, log) as agent:
         assert agent.exit_code() == 2
         assert [line for line in agent.log if says in line], agent.log
+
+
+def test_a_metric_of_the_user_whose_answer_does_not_fit_fails_alone(
+    settings: Settings, one: Watched, tmp_path: Path, log: Path
+) -> None:
+    """A counter that is a text, a context in which something is missing, a key that is an array; and no value is told."""
+    made = tmp_path / "odd"
+    made.mkdir()
+    counted = [column("n", "long", "key"), column("done", "long", "counter", unit="rows")]
+    good = "-- rows\nselect 1::bigint as n, 1::bigint as done;\n"
+    odd = {
+        "text_counter": CONTEXT + good.replace("1::bigint as done", "'s3cret'::text as done"),
+        "huge_counter": CONTEXT + good.replace("1::bigint as done", "77e30::numeric as done"),
+        "no_lineage": CONTEXT.replace("1::bigint as lineage, ", "") + good,
+        "array_key": CONTEXT + good.replace("1::bigint as n", "array[1]::bigint[] as n"),
+    }
+    for name, query in odd.items():
+        own_metric(made, name, "instance", query, counted, send="changed")
+    quick = {name: {"interval_s": 0.5} for name in ("heartbeat", *odd)}
+    chosen = Settings.model_validate(
+        with_targets(settings, one.target("one"), metrics_dir=made).model_dump() | {"metrics": quick}
+    )
+    with AgentProcess(chosen, log) as agent:
+        for name in odd:
+            assert "error=bad_answer" in agent.wait_for(f"metric={name} ")
+        beats = len(of_metric(collected(chosen.kafka), "heartbeat"))
+        until(lambda: len(of_metric(collected(chosen.kafka), "heartbeat")) > beats + 1)
+        assert agent.stop() == 0
+    assert agent.lines("s3cret") == []

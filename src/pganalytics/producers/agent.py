@@ -159,7 +159,8 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     meters.read_at_scrape(spool, pools, states, frozenset(named))
-    runner = Runner(Questions(pools, plan.catalogue), spool, epochs, states, Redaction(collect.redact))
+    redaction = Redaction(collect.redact)
+    runner = Runner(Questions(pools, plan.catalogue, redaction), spool, epochs, states, redaction)
     heartbeat = next(job for job in plan.jobs if job.key.metric == HEARTBEAT)
     return Agent(
         settings=settings,

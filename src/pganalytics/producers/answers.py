@@ -14,6 +14,7 @@ from pganalytics.producers.admission import LimitsNotKept, StatementPooling, Sup
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Session, Stopping, limit_transaction, server_facts
 from pganalytics.producers.startup_probe import Trust, probe
@@ -63,9 +64,11 @@ Reply = Answer | Unavailable | Failed | Gone
 class Questions:
     """Any worker may ask; a call takes at most the connect timeout, the query's timeout and small margins."""
 
-    def __init__(self, pools: Pools, catalogue: Catalogue) -> None:
+    def __init__(self, pools: Pools, catalogue: Catalogue, redaction: Redaction = Redaction.LITERALS) -> None:
+        """`redaction`: whether texts of errors pass that may quote data."""
         self._pools = pools
         self._catalogue = catalogue
+        self._redaction = redaction
 
     def ask(self, job: Job) -> Reply:
         """One reading. A connection that turns out to be of no use any more is replaced once: the server was restarted."""
@@ -83,7 +86,7 @@ class Questions:
             except BudgetExhausted as error:
                 return failures.failed("connection_budget", str(error), of_target=False)
             except psycopg.Error as error:
-                outcome = failures.of_reading(error)
+                outcome = failures.of_reading(error, self._redaction)
                 of_connection = isinstance(error, PLANS_LOST) or (isinstance(outcome, Failed) and outcome.kind in WENT_AWAY)
                 if last_try or not (used and of_connection):
                     return _of_database(job, outcome, error)
@@ -158,7 +161,7 @@ class Questions:
                 timeout_s=PROBE_TIMEOUT_S,
                 trust=Trust(sslmode_of(target), authorities_of(target)),
             )
-        return failures.of_connecting(cause, kind, target.host)
+        return failures.of_connecting(cause, kind, target.host, self._redaction)
 
 
 def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> Failed | Unavailable | Gone:

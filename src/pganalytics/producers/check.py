@@ -29,6 +29,7 @@ from pganalytics.producers.hints import STATEMENTS, Entries, hints_of
 from pganalytics.producers.plan import Plan, make_plan
 from pganalytics.producers.pooling import find_pooling
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Discovered, Failed
 from pganalytics.producers.server_look import ServerLook, look
 from pganalytics.producers.statuses import METRIC_STATUS
@@ -59,7 +60,7 @@ def check(settings: Settings, only: str | None = None) -> CheckReport:
     pools = Pools(
         settings.collect.connections, settings.collect.connect_timeout_s, lambda: 0.0 if stopped.is_set() else float("inf")
     )
-    checker = _Checker(plan, pools)
+    checker = _Checker(plan, pools, Redaction(settings.collect.redact))
     threads = ThreadPoolExecutor(min(MOST_THREADS, settings.collect.workers), thread_name_prefix="check")
     try:
         reports = list(threads.map(checker.report, jobs.values()))
@@ -84,10 +85,10 @@ def jobs_by_target(plan: Plan, only: str | None) -> dict[str, list[Job]]:
 
 
 class _Checker:
-    def __init__(self, plan: Plan, pools: Pools) -> None:
+    def __init__(self, plan: Plan, pools: Pools, redaction: Redaction) -> None:
         self._plan = plan
         self._pools = pools
-        self._questions = Questions(pools, plan.catalogue)
+        self._questions = Questions(pools, plan.catalogue, redaction)
 
     def report(self, jobs: Sequence[Job]) -> TargetReport:
         """One target, by one thread."""

@@ -135,6 +135,7 @@ class Dispatch:
             self._waiting.pop(key, None)
             self._reports.forget(key)
         if gone:
+            self._pauses.forget(gone)
             self._runner.forget(gone)
 
     def _offer(self, key: JobKey, now: float) -> None:

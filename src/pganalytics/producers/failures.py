@@ -1,13 +1,16 @@
 """What an error of the driver means for the job: its kind, its cure, and whether the whole target is concerned.
 
-Told apart by class and SQLSTATE, never by text; the text is shown to people only.
+Told apart by class and SQLSTATE, never by text; the text is shown to people only, and only where it cannot quote what a table
+holds: texts of errors are read by more people than the database is.
 """
 
+import re
 from dataclasses import replace
 
 import psycopg
 
 from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserBehind, SuperuserRefused
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
 
@@ -46,6 +49,11 @@ OF_TARGET_KINDS = frozenset(
 )
 """What is the same in every database of a server."""
 OF_TARGET_CLASSES = ("08", "28", "53", "57P", "58", "3D")
+TEXTS_WITHOUT_DATA = ("08", "28", "3D", "42501", "53", "55", "57", "58")
+"""SQLSTATEs of which the server's own text names objects, never values."""
+NOT_SHOWN = "its text is not shown, as it may quote data (collect.redact); the server's log has it"
+CONTEXT = "CONTEXT:"
+"""As libpq calls, in the text of an error, where it came from: code in the database, which may say anything."""
 
 
 def failed(kind: str, reason: str, *, of_target: bool, host: str = "the host") -> Failed:
@@ -54,7 +62,7 @@ def failed(kind: str, reason: str, *, of_target: bool, host: str = "the host") -
     return Failed(kind, _one_line(reason), cure, of_target)
 
 
-def of_connecting(error: psycopg.Error, kind: str, host: str = "the host") -> Failed:
+def of_connecting(error: psycopg.Error, kind: str, host: str = "the host", redaction: Redaction = Redaction.LITERALS) -> Failed:
     """No connection could be made; `kind` is what the probe found, empty when it found nothing wrong."""
     if isinstance(error, Stopping):
         return failed("stopping", str(error), of_target=False)
@@ -70,27 +78,28 @@ def of_connecting(error: psycopg.Error, kind: str, host: str = "the host") -> Fa
         kind = f"sqlstate:{error.sqlstate}"
     elif isinstance(error, psycopg.errors.ConnectionTimeout | DeadlinePassed):
         kind = "timeout"
-    return failed(kind or "unreachable", str(error), of_target=True, host=host)
+    return failed(kind or "unreachable", _shown(error, redaction), of_target=True, host=host)
 
 
-def of_reading(error: psycopg.Error) -> Failed | Unavailable:
+def of_reading(error: psycopg.Error, redaction: Redaction = Redaction.LITERALS) -> Failed | Unavailable:
     """A query failed on an open connection."""
+    text = _shown(error, redaction)
     if isinstance(error, psycopg.errors.ObjectNotInPrerequisiteState):
         cure = "add pg_stat_statements to shared_preload_libraries and restart the server"
-        return Unavailable(_one_line(str(error)), cure, Kind.SETTING)
+        return Unavailable(_one_line(text), cure, Kind.SETTING)
     if isinstance(error, psycopg.errors.InsufficientPrivilege):
         cure = "let the target's role read it; pg_monitor is enough for PostgreSQL's own views"
-        return Unavailable(_one_line(str(error)), cure, Kind.PRIVILEGE)
+        return Unavailable(_one_line(text), cure, Kind.PRIVILEGE)
     if isinstance(error, psycopg.errors.CharacterNotInRepertoire):
         cure = "find the statement of a SQL_ASCII database and pg_stat_statements_reset() it, or let dbname name such a database"
         return Unavailable("a text is not valid in the encoding of the database that is asked", cure, Kind.ENCODING)
     if isinstance(error, DeadlinePassed):
-        return failed("hung", str(error), of_target=True)
+        return failed("hung", text, of_target=True)
     if isinstance(error, Stopping):
-        return failed("stopping", str(error), of_target=False)
+        return failed("stopping", text, of_target=False)
     if error.sqlstate is None:
-        return failed("lost", str(error), of_target=isinstance(error, psycopg.OperationalError))
-    return failed(f"sqlstate:{error.sqlstate}", str(error), of_target=error.sqlstate.startswith(OF_TARGET_CLASSES))
+        return failed("lost", text, of_target=isinstance(error, psycopg.OperationalError))
+    return failed(f"sqlstate:{error.sqlstate}", text, of_target=error.sqlstate.startswith(OF_TARGET_CLASSES))
 
 
 def of_database(database: str, failure: Failed | Unavailable, sqlstate: str | None) -> Failed | Unavailable | Gone:
@@ -106,6 +115,26 @@ def of_database(database: str, failure: Failed | Unavailable, sqlstate: str | No
     if failure.kind in OF_TARGET_KINDS:
         return failure
     return replace(failure, of_target=False, of_database=True)
+
+
+def _shown(error: psycopg.Error, redaction: Redaction) -> str:
+    """What of an error's text may be shown: all of it, when nothing is redacted.
+
+    Else its first sentence, when that is about the query's own text or a fault that has no values in it. Code in the database
+    can raise errors with any SQLSTATE and text; it betrays itself by a context.
+    """
+    if redaction is Redaction.NONE:
+        return str(error)
+    name = type(error).__name__
+    if error.sqlstate is None or error.diag.message_primary is None:  # of libpq, or of ours: there are no parts
+        text = str(error)
+        return (
+            f"{name}: {NOT_SHOWN}" if CONTEXT in text else re.split(r"^(?:DETAIL|HINT):", text, maxsplit=1, flags=re.MULTILINE)[0]
+        )
+    is_about_query = error.diag.statement_position is not None or error.sqlstate.startswith(TEXTS_WITHOUT_DATA)
+    if error.diag.context is None and is_about_query:
+        return error.diag.message_primary
+    return f"{name}: {NOT_SHOWN}"
 
 
 def _one_line(text: str) -> str:

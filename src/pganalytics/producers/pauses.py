@@ -3,6 +3,7 @@
 A failure of the target pauses all its jobs, one of a database the jobs of that database, one of a metric that metric alone.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from pganalytics.producers.results import Failed, Outcome, was_asked
@@ -39,6 +40,12 @@ class Pauses:
             self._until.pop(_database(key), None)
         if was_asked(outcome) and not (isinstance(outcome, Failed) and outcome.of_database):
             self._until.pop(key.collector, None)
+
+    def forget(self, keys: Iterable[JobKey]) -> None:
+        """These jobs run no more: their databases are gone."""
+        for key in keys:
+            self._until.pop(key, None)
+            self._until.pop(_database(key), None)
 
 
 def _database(key: JobKey) -> tuple[str, str]:

@@ -19,17 +19,19 @@ class Reports:
     def forget(self, key: JobKey) -> None:
         """A job that runs no more."""
         self._unavailable.pop(key, None)
+        self._news.forget(_one(key))
+        self._news.forget(_database(key))
 
     def tell(self, key: JobKey, outcome: Outcome) -> None:
         """One line when something starts to fail, changes or ends."""
         who = {"collector": key.collector}
         which = {**who, "metric": key.metric}
         which |= {"database": key.database} if key.database else {}
-        one = f"{key.collector} {key.metric} {key.database}"
+        one = _one(key)
         if isinstance(outcome, Gone) or (isinstance(outcome, Failed) and outcome.kind == "stopping"):
             return
         if isinstance(outcome, Failed) and outcome.of_database:
-            if self._news.is_news(f"{key.collector}\n{key.database}", outcome.kind):
+            if self._news.is_news(_database(key), outcome.kind):
                 facts = {**who, "database": key.database, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("database cannot be read", extra=facts)
             return
@@ -42,7 +44,7 @@ class Reports:
         if asked and self._news.is_news(key.collector, ""):
             logger.info("target is read again", extra=who)
         is_read = asked and isinstance(outcome, Collected)
-        if key.database and is_read and self._news.is_news(f"{key.collector}\n{key.database}", ""):
+        if key.database and is_read and self._news.is_news(_database(key), ""):
             logger.info("database is read again", extra={**who, "database": key.database})
         if isinstance(outcome, Failed):
             if self._news.is_news(one, outcome.kind):
@@ -65,3 +67,11 @@ class Reports:
         told = {why for other, why in self._unavailable.items() if other.collector == key.collector}
         self._unavailable[key] = reason
         return reason not in told
+
+
+def _one(key: JobKey) -> str:
+    return f"{key.collector} {key.metric} {key.database}"
+
+
+def _database(key: JobKey) -> str:
+    return f"{key.collector}\n{key.database}"

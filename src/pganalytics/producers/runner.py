@@ -47,6 +47,8 @@ from pganalytics.schemas.headers import HEARTBEAT
 from pganalytics.schemas.metric import MetricSchema, Send, builtin_schemas
 
 logger = logging.getLogger(__name__)
+MISFITS = (TypeError, ValueError, OverflowError, KeyError)
+"""What comes of columns that are not as the schema of a user's metric says: his mistake, and no reason for the agent to end."""
 ALL_CLEAR = 0.5
 """Share of the soft limit below which the spool is said to have room again."""
 
@@ -139,6 +141,11 @@ class Runner:
             return self._emit(job, answer)
         except (ReadingError, BodyError) as error:
             return failed("bad_answer", str(error), of_target=False)
+        except MISFITS as error:
+            if job.key.metric in builtin_schemas():
+                raise
+            reason = f"what its query gives does not fit its schema: {type(error).__name__}"
+            return failed("bad_answer", reason, of_target=False)
         except Refused as error:
             return HeldBack(str(error))
         except (EpochEnded, SpoolClosed):

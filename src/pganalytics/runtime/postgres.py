@@ -89,7 +89,9 @@ def conninfo(server: Server, *, dbname: str | None = None, **extra: str | int) -
 def _run(command: list[str]) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_TIMEOUT_S, check=False)
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError) as error:
+    except subprocess.TimeoutExpired:  # its text has all words of the command
+        raise SettingsError(f"password_command {command[0]}: it did not end within {COMMAND_TIMEOUT_S} s") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"password_command {command[0]}: {error}") from error
     if done.returncode:
         raise SettingsError(f"password_command {command[0]}: exit code {done.returncode}")

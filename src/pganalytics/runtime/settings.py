@@ -41,6 +41,15 @@ class Server(Section):
         None, description="File with the certificates of trusted authorities; default, where they are verified: the system's."
     )
 
+    @field_validator("host", "dbname", "user")
+    @classmethod
+    def _no_address(cls, value: str) -> str:
+        if "://" in value:  # it would be shown with its password wherever the server is named
+            raise ValueError(
+                "no connection string has a place here: host, port, user, password and dbname have keys of their own"
+            )
+        return value
+
     @model_validator(mode="after")
     def _one_password(self) -> "Server":
         given = [key for key in ("password", "password_file", "password_command") if getattr(self, key) is not None]

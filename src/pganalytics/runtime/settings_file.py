@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, TomlConf
 
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_text import SECRET
 
 ENV_PREFIX = "PGANALYTICS_"
 CONFIG_VARIABLE = "PGANALYTICS_CONFIG"
@@ -105,7 +106,7 @@ def _source(loc: tuple[str | int, ...], path: Path | None) -> str:
 
 
 def _shown(where: str, value: object) -> str:
-    return "not shown" if "password" in where else repr(value)[:80]
+    return "not shown" if SECRET.search(where) or "://" in str(value) else repr(value)[:80]
 
 
 def _siblings(path: tuple[str | int, ...]) -> list[str]:

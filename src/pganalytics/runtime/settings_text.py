@@ -1,6 +1,7 @@
 """Settings as TOML text, each key with its description: what `pganalytics config show` prints. Secrets are masked."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,10 +9,22 @@ from pydantic import BaseModel, SecretStr
 
 from pganalytics.runtime.settings import Settings
 
+MASK = "********"
+SECRET = re.compile(r"passw|secret|\.pem$|oauthbearer\.config|credential|token(?!\.endpoint)", re.IGNORECASE)
+"""Keys whose values may be secrets: options of librdkafka are the user's own."""
+
 
 def as_toml(settings: Settings) -> str:
     """A settings file that means the same; keys that are not set stand in comments."""
     return "\n".join(_table(settings, "")).strip()
+
+
+def as_json(settings: Settings) -> str:
+    """The same as JSON."""
+    found = settings.model_dump(mode="json")
+    options = found["kafka"]["options"]
+    found["kafka"]["options"] = {key: MASK if SECRET.search(key) else value for key, value in options.items()}
+    return json.dumps(found, indent=2)
 
 
 def _table(model: BaseModel, path: str) -> Iterator[str]:
@@ -44,7 +57,7 @@ def _nested(name: str, value: object, about: str) -> Iterator[str]:
             yield from _nested(f"{name}.{_key(key)}", one, about)
     elif isinstance(value, dict):
         yield f"\n[{name}]  # {about}"
-        yield from (f"{_key(key)} = {_value(one)}" for key, one in value.items())
+        yield from (f"{_key(key)} = {_value(MASK if SECRET.search(key) else one)}" for key, one in value.items())
 
 
 def _key(key: str) -> str:
@@ -53,7 +66,7 @@ def _key(key: str) -> str:
 
 def _value(value: object) -> str:
     if isinstance(value, SecretStr):
-        return '"********"'
+        return json.dumps(MASK)
     if isinstance(value, Path):
         return json.dumps(str(value))
     return json.dumps(value)

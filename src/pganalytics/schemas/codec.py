@@ -10,6 +10,7 @@ from typing import Any
 
 import fastavro
 from fastavro.schema import fingerprint, parse_schema, to_parsing_canonical_form
+from fastavro.validation import validate
 
 from pganalytics.schemas.errors import BodyError
 from pganalytics.schemas.identity import Identity, Lane
@@ -72,7 +73,8 @@ class RecordCodec:
         try:
             fastavro.schemaless_writer(sink, schema, dict(values), strict=True)
         except (ValueError, TypeError, KeyError, OverflowError, AttributeError, UnicodeError) as error:
-            raise BodyError(f"metric {self.schema.name}: cannot encode: {error!r}") from error
+            where = "".join(f" {name}" for name in _misfits(schema, values))  # the error's own text quotes the value
+            raise BodyError(f"metric {self.schema.name}: cannot encode{where}: {type(error).__name__}") from error
         return sink.getvalue()
 
     def _check_columns(self, record: Mapping[str, Any]) -> None:
@@ -84,6 +86,11 @@ class RecordCodec:
                         f"metric {self.schema.name}: column {column.name} has {len(record[column.name])} values, "
                         f"group {group} has {rows} rows"
                     )
+
+
+def _misfits(schema: Any, values: Mapping[str, Any]) -> list[str]:
+    """Names of the fields whose values are not of their types."""
+    return [one["name"] for one in schema["fields"] if not validate(values.get(one["name"]), one["type"], raise_errors=False)]
 
 
 def identity_of(record: Mapping[str, Any]) -> Identity:

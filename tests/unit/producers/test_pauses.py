@@ -1,5 +1,7 @@
 """Who is left alone after a failure, and for how long."""
 
+from dataclasses import replace
+
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.results import Collected, Failed, HeldBack, Kind, Unavailable
 from pganalytics.producers.schedule import JobKey
@@ -34,6 +36,15 @@ def test_pauses_double_to_the_longest_and_end_with_an_answer() -> None:
     pauses.note(BEAT, Unavailable("", "", Kind.VERSION), now, jitter=1.0)
     pauses.note(BEAT, DOWN, now, jitter=0.0)
     assert pauses.may_try(BEAT, now + 0.5)
+
+
+def test_what_is_gone_is_forgotten() -> None:
+    pauses, key = Pauses(60.0), JobKey("a", "sizes", "shop")
+    for failure in (SLOW_QUERY, replace(SLOW_QUERY, of_database=True)):
+        pauses.note(key, failure, now=0.0, jitter=1.0)
+    assert not pauses.may_try(key, 0.5)
+    pauses.forget([key])
+    assert pauses.may_try(key, 0.5)
 
 
 def test_a_failing_metric_shows_that_the_target_answers() -> None:

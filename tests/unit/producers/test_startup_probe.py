@@ -9,7 +9,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from pganalytics.producers.failures import of_connecting, of_reading
+from pganalytics.producers.failures import NOT_SHOWN, of_connecting, of_reading
+from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
 from pganalytics.producers.startup_probe import Trust, probe, read_answer
@@ -121,6 +122,14 @@ def test_a_query_s_failure_is_of_the_metric_or_of_the_target(cause: psycopg.Erro
     outcome = of_reading(cause)
     assert isinstance(outcome, Failed)
     assert (outcome.kind, outcome.of_target) == (kind, of_target)
+
+
+def test_what_code_in_a_database_says_to_whoever_connects_is_not_shown() -> None:
+    refused = psycopg.OperationalError("connection failed: FATAL:  no!\nDETAIL:  s3cret\nHINT:  s3cret")
+    raised = psycopg.OperationalError("connection failed: FATAL:  s3cret\nCONTEXT:  PL/pgSQL function f() line 1 at RAISE")
+    assert of_connecting(refused, "").reason == "connection failed: FATAL: no!"
+    assert of_connecting(raised, "").reason == f"OperationalError: {NOT_SHOWN}"
+    assert "s3cret" in of_connecting(raised, "", redaction=Redaction.NONE).reason
 
 
 @pytest.mark.parametrize("cause", [psycopg.errors.ObjectNotInPrerequisiteState("x"), psycopg.errors.InsufficientPrivilege("x")])

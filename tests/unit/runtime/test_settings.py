@@ -96,6 +96,29 @@ def test_a_file_that_is_no_utf8(tmp_path: Path) -> None:
         load_settings(path)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        '[[targets]]\nhost = "postgresql://u:s3cret@h/d"\n',
+        '[[targets]]\ndbname = "postgresql://u:s3cret@h/d"\n',
+        "[[targets]]\npassword = 53\npassword_file = 's3cret'\nport = 'postgresql://u:s3cret@h'\n",
+        "[kafka.options]\n'sasl.password' = ['s3cret']\n'ssl.key.pem' = ['s3cret']\n",
+    ],
+)
+def test_no_problem_of_the_settings_shows_a_secret(wrong: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(written(tmp_path, wrong))
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_command_for_a_password_that_does_not_end_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """But for its name: its words may be the password."""
+    monkeypatch.setattr("pganalytics.runtime.postgres.COMMAND_TIMEOUT_S", 0.1)
+    with pytest.raises(SettingsError, match="password_command sh: it did not end") as caught:
+        read_password(Server(password_command=["sh", "-c", "sleep 5; echo s3cret"]))
+    assert "s3cret" not in str(caught.value)
+
+
 def test_two_passwords_are_refused(tmp_path: Path) -> None:
     """One place for a secret."""
     path = written(tmp_path, '[store]\npassword = "a"\npassword_file = "b"\n')

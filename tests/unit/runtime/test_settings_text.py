@@ -1,5 +1,6 @@
 """What `config show` prints is a settings file that means the same."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pytest
 
 from pganalytics.runtime.settings import Settings
 from pganalytics.runtime.settings_file import load_settings
-from pganalytics.runtime.settings_text import as_toml
+from pganalytics.runtime.settings_text import as_json, as_toml
 
 FULL: dict[str, Any] = {
     "kafka": {"bootstrap": "a:1,b:2", "options": {"security.protocol": "SSL", "linger.ms": 5}},
@@ -36,7 +37,13 @@ def test_every_key_has_a_description() -> None:
 
 
 def test_secrets_are_masked() -> None:
-    """A password is not printed."""
-    text = as_toml(Settings.model_validate({"store": {"password": "s3cret"}}))
-    assert "s3cret" not in text
+    """A password is not printed, nor is an option of the Kafka client that looks like one."""
+    options = {"sasl.password": "s3cret", "ssl.key.pem": "s3cret", "sasl.oauthbearer.client.secret": "s3cret", "linger.ms": 77}
+    settings = Settings.model_validate({"store": {"password": "s3cret"}, "kafka": {"options": options}})
+    text = as_toml(settings)
+    assert "s3cret" not in text + as_json(settings)
+    assert (tomllib.loads(text)["kafka"]["options"]["linger.ms"], json.loads(as_json(settings))["kafka"]["partitions"]) == (
+        77,
+        12,
+    )
     assert tomllib.loads(text)["store"]["password"] == "********"
