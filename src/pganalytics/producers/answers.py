@@ -12,6 +12,7 @@ from pganalytics.producers import failures
 from pganalytics.producers.admission import LimitsNotKept, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.extension_guard import Cursor, ExtensionMoved, has_moved, watch_extensions
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Session, Stopping, limit_transaction, server_facts
@@ -24,6 +25,13 @@ PROBE_TIMEOUT_S = 2.0
 MARK = re.compile(r"/\* pganalytics:\w+ \*/")
 KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, LimitsNotKept)
 """Errors of connecting that say themselves what is wrong."""
+CHANGED_UNDER_US = (
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+    ExtensionMoved,
+)
+"""Errors of a query when the extension is not what it was when we looked."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -58,7 +66,8 @@ class Questions:
         self._catalogue = catalogue
 
     def ask(self, job: Job) -> Reply:
-        """One reading. A pooled connection that turns out to be dead is replaced once: the server was restarted."""
+        """One reading. A pooled connection that turns out to be dead is replaced once: the server was restarted; what was known
+        of an extension that has moved, too."""
         for last_try in (False, True):
             used = False
             try:
@@ -75,9 +84,11 @@ class Questions:
             except psycopg.Error as error:
                 outcome = failures.of_reading(error)
                 went_away = isinstance(outcome, Failed) and outcome.kind in ("lost", "sqlstate:57P01", "sqlstate:57P02")
-                if last_try or not (used and went_away):
+                moved = isinstance(error, ExtensionMoved)
+                if last_try or not (moved or (used and went_away)):
                     return _of_database(job, outcome, error)
-                self._pools.drop(job.key.collector, job.database)
+                if not moved:
+                    self._pools.drop(job.key.collector, job.database)
         raise AssertionError("the second try returns")
 
     def ask_together(self, jobs: Sequence[Job]) -> list[Reply]:
@@ -107,8 +118,8 @@ class Questions:
             return variant
         try:
             return _query(session, [(job, variant)])[0]
-        except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
-            session.facts = None  # the extension was changed under us: look again next time
+        except CHANGED_UNDER_US:
+            session.facts = None  # look again next time
             raise
 
     def _variant(self, session: Session, job: Job) -> Variant | Unavailable:
@@ -171,17 +182,14 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
     befores = {text: session.cursor(binary=True) for _, text in asked_for}
     afters = {text: session.cursor(binary=True) for job, text in asked_for if job.schema.counts}
     groups = [{name: session.cursor(binary=True) for name in each} for _, each in texts]
+    in_order = [*befores.items()]
+    in_order += [
+        (statements[name], cursor)
+        for (_, statements), cursors in zip(texts, groups, strict=True)
+        for name, cursor in cursors.items()
+    ]
     asked_us = time.time_ns() // 1000
-    with session.pipeline():
-        limit_transaction(session, max(job.timeout_s for job, _ in asked))
-        for text, cursor in befores.items():
-            cursor.execute(text)
-        for (_, statements), cursors in zip(texts, groups, strict=True):
-            for name, cursor in cursors.items():
-                cursor.execute(statements[name])
-        for text, cursor in afters.items():
-            cursor.execute(text)
-        session.execute("commit")
+    _run(session, asked, [*in_order, *afters.items()])
     answered_us = time.time_ns() // 1000
     before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
     return [
@@ -196,7 +204,25 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
     ]
 
 
-def _table(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Table:
+def _run(session: Session, asked: Sequence[tuple[Job, Variant]], statements: Sequence[tuple[str, Cursor]]) -> None:
+    """The whole transaction. Raises ExtensionMoved, and then nothing of it was run."""
+    if session.facts is None:
+        raise AssertionError("a variant was chosen by facts")
+    watches: list[Cursor] = []
+    try:
+        with session.pipeline():
+            limit_transaction(session, max(job.timeout_s for job, _ in asked))
+            watches += watch_extensions(session, session.facts, [variant for _, variant in asked])
+            for text, cursor in statements:
+                cursor.execute(text)
+            session.execute("commit")
+    except psycopg.Error as error:
+        if has_moved(watches, error):
+            raise ExtensionMoved("the extension is not where it was") from error
+        raise
+
+
+def _table(cursor: Cursor) -> Table:
     return Table([column.name for column in cursor.description or ()], cursor.fetchall())
 
 

@@ -8,8 +8,8 @@
 -- context
 select
     :listed_age_s::bigint * 1000000 as listed_age,
-    count(*) as sessions_total,
-    count(*) filter (where a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s))
+    pg_catalog.count(*) as sessions_total,
+    pg_catalog.count(*) filter (where a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s))
         as transactions_total
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid();
@@ -23,11 +23,11 @@ select
     a.state,
     a.wait_event_type,
     a.wait_event,
-    count(*) as sessions,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.xact_start)) * 1000000)::bigint as longest_transaction,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.query_start) filter (where a.state = 'active'))
+    pg_catalog.count(*) as sessions,
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.xact_start)) * 1000000)::bigint as longest_transaction,
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.query_start) filter (where a.state = 'active'))
         * 1000000)::bigint as longest_query,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.state_change)) * 1000000)::bigint as longest_state
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.state_change)) * 1000000)::bigint as longest_state
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid()
 group by 1, 2, 3, 4, 5, 6, 7, 8;

@@ -11,7 +11,7 @@ set jit = off;
 \set waiters 100
 \set blockers 10
 -- context
-select count(*) as waiters_total
+select pg_catalog.count(*) as waiters_total
 from pg_catalog.pg_stat_activity a
 where a.wait_event_type = 'Lock';
 -- rows
@@ -29,7 +29,7 @@ waits as materialized (
 edges as materialized (
     select distinct on (w.waiter, b.pid) w.*, b.pid as blocker
     from waits w
-    cross join lateral unnest(pg_catalog.pg_blocking_pids(w.pid)) as b (pid)
+    cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) as b (pid)
     where b.pid <> w.waiter
     order by w.waiter, b.pid, w.waitstart
 ),
@@ -43,16 +43,16 @@ levels as (
     select l.root, l.depth + 1, n.pids, l.seen || n.pids
     from levels l
     cross join lateral (
-        select array_agg(distinct e.waiter) as pids
+        select pg_catalog.array_agg(distinct e.waiter) as pids
         from edges e
         where e.blocker = any (l.reached) and e.waiter <> all (l.seen)
     ) n
     where n.pids is not null
 ),
 depths as materialized (
-    select distinct on (p.pid) p.pid, l.root, l.depth, count(*) over (partition by p.pid) as roots
+    select distinct on (p.pid) p.pid, l.root, l.depth, pg_catalog.count(*) over (partition by p.pid) as roots
     from levels l
-    cross join lateral unnest(l.reached) as p (pid)
+    cross join lateral pg_catalog.unnest(l.reached) as p (pid)
     order by p.pid, l.depth, l.root
 ),
 -- Prepared transactions have no process: pg_blocking_pids says 0. They are found by what they hold, and are known by the lock
@@ -87,8 +87,8 @@ prepared as materialized (
 blockers as materialized (
     select
         e.*, p.gid, p.prepared, p.owner, p.datname as prepared_datname,
-        count(*) over (partition by e.waiter) as blockers,
-        row_number() over (partition by e.waiter order by d.depth, e.blocker, p.gid) as place
+        pg_catalog.count(*) over (partition by e.waiter) as blockers,
+        pg_catalog.row_number() over (partition by e.waiter order by d.depth, e.blocker, p.gid) as place
     from edges e
     left join depths d on d.pid = e.blocker
     left join prepared p on e.blocker = 0 and e.mode = any (p.wanted)

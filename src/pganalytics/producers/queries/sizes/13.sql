@@ -46,7 +46,7 @@ files as materialized (
             select n.oid from pg_catalog.pg_namespace n where n.nspname in ('pg_catalog', 'information_schema')))
 ),
 indexes as materialized (
-    select f.indrelid, sum(f.bytes)::bigint as bytes, bool_or(f.locked) as locked
+    select f.indrelid, pg_catalog.sum(f.bytes)::bigint as bytes, pg_catalog.bool_or(f.locked) as locked
     from files f
     where f.relkind = 'i'
     group by f.indrelid
