@@ -50,7 +50,8 @@ class BinaryReplacingLoader(ReplacingLoader):
 class Session(psycopg.Connection[Any]):
     """A connection with a deadline (time.monotonic seconds) for everything that it waits for.
 
-    `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights.
+    `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights; `heavy`: its
+    server process remembers so many relations that it should end.
     """
 
     deadline: float = float("inf")
@@ -58,6 +59,7 @@ class Session(psycopg.Connection[Any]):
     used: bool = False
     pooled: bool = False
     superuser: bool = False
+    heavy: bool = False
     facts: ServerFacts | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
