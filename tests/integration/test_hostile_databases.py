@@ -5,7 +5,7 @@ a control: without it the same things are run.
 """
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
@@ -15,6 +15,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from integration.every_query import CATALOGUE, answers, errors
 from integration.plants import ALL_BUT_OPERATORS, PLANTED, RELATIONS, TYPES, plant
 from integration.producers_feed import Asker
 from integration.versions import MAJORS, Version
@@ -22,14 +23,12 @@ from pganalytics.producers import admission, extension_guard, session
 from pganalytics.producers import answers as answers_module
 from pganalytics.producers.admission import admit
 from pganalytics.producers.answers import Answer
-from pganalytics.producers.catalogue import Extension, ServerFacts, Variant, load_catalogue
+from pganalytics.producers.catalogue import Extension, ServerFacts, Variant
 from pganalytics.producers.results import Failed
 from pganalytics.producers.server_look import look
-from pganalytics.producers.session import Session, connection_string, limit_transaction, server_facts
+from pganalytics.producers.session import Session, connection_string
 from pganalytics.runtime.settings import Target
-from pganalytics.schemas.metric import builtin_schemas
 
-CATALOGUE = load_catalogue(builtin_schemas())
 EXTENSION_OF = {13: "1.8", 14: "1.9", 15: "1.10", 16: "1.10", 17: "1.11", 18: "1.12"}
 EXT = 'ext "of" them'
 OWNED = (
@@ -143,37 +142,6 @@ def reader(hostile: Hostile) -> Iterator[Session]:
         admit(connection, allow_superuser=False)
         connection.deadline = float("inf")
         yield connection
-
-
-def answers(connection: Session, path: str = "") -> list[tuple[str, str, list[tuple[Any, ...]]]]:
-    """(metric, error, rows) of each statement of each metric that fits; `path`: another search path than the agent's."""
-    limit_transaction(connection, 60)
-    facts = server_facts(connection, with_extensions=True)
-    connection.rollback()
-    found = []
-    for metric in CATALOGUE.variants:
-        variant = CATALOGUE.choose(metric, facts)
-        if not isinstance(variant, Variant):
-            continue
-        context, groups = variant.statements(facts, builtin_schemas()[metric].parameters)
-        for text in (context or "select", *groups.values()):
-            limit_transaction(connection, 60)
-            if path:
-                connection.execute("select pg_catalog.set_config('search_path', %s, true)", (path,))
-            found.append((metric, *answer(connection, text)))
-            connection.rollback()
-    return found
-
-
-def answer(connection: Session, text: str) -> tuple[str, list[tuple[Any, ...]]]:
-    try:
-        return "", connection.cursor(binary=True).execute(text.encode()).fetchall() if text != "select" else []
-    except psycopg.Error as error:
-        return str(error), []
-
-
-def errors(found: Sequence[tuple[str, str, Any]]) -> list[tuple[str, str]]:
-    return [(metric, error) for metric, error, _ in found if error]
 
 
 def test_every_variant_is_tried_on_some_version() -> None:

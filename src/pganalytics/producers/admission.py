@@ -14,10 +14,9 @@ from pganalytics.producers.session import (
     IDLE_TIMEOUT_MS,
     LOCK_TIMEOUT_MS,
     SEARCH_PATH,
-    BinaryReplacingLoader,
-    ReplacingLoader,
     Session,
     limit_transaction,
+    replacing_loaders,
 )
 
 LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
@@ -62,15 +61,16 @@ OF_TRANSACTION = replace(OF_SESSION, statement_timeout_s=CONFIGURE_TIMEOUT_S)
 def admit(session: Session, *, allow_superuser: bool) -> None:
     """Make a fresh connection ours. Raises SuperuserRefused, LimitsNotKept and what the driver raises."""
     session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
-    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
-        # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
+    encoding = session.info.parameter_status("server_encoding") or ""
+    if encoding != "UTF8":
+        # Converted to UTF8, one name of another database that cannot be would fail the whole query: we take the bytes.
         session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
         session.commit()
     session.prepare_threshold = None
     session.read_only = True
     for kind in ("text", "varchar", "name"):
-        session.adapters.register_loader(kind, ReplacingLoader)
-        session.adapters.register_loader(kind, BinaryReplacingLoader)
+        for loader in replacing_loaders(encoding):
+            session.adapters.register_loader(kind, loader)
     limits = _look(session)
     if session.superuser and not allow_superuser:
         raise SuperuserRefused(f"role {session.info.user} is a superuser")

@@ -4,6 +4,8 @@
 -- timeout: 5 s
 -- privilege: pg_read_all_stats (without it other users' sessions are hidden)
 -- server: 14
+-- A text of another database may be invalid in the encoding of this one: it is cut by its bytes, since a function that looks at
+-- characters would fail, and with it the whole reading. Of a text that is cut, bytes that are not ASCII are octal numbers.
 \set listed_age_s 60
 -- context
 select
@@ -49,7 +51,8 @@ select
     a.backend_xid is not null as tx_has_xid,
     pg_catalog.age(a.backend_xmin)::bigint as tx_xmin_age,
     a.query_id as tx_query_id,
-    pg_catalog.left(a.query, 100000) as tx_query
+    case when pg_catalog.octet_length(a.query) <= 100000 then a.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(a.query), 1, 100000), 'escape') end as tx_query
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid()
     and a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s)

@@ -6,6 +6,8 @@
 -- timeout: 5 s
 -- privilege: pg_read_all_stats (without it other users' sessions are hidden)
 -- server: 14
+-- A text of another database may be invalid in the encoding of this one: it is cut by its bytes, since a function that looks at
+-- characters would fail, and with it the whole reading. Of a text that is cut, bytes that are not ASCII are octal numbers.
 -- For psql; the agent has JIT off anyway. The planner expects many rows, and would compile for seconds.
 set jit = off;
 \set waiters 100
@@ -131,7 +133,8 @@ select
     (extract(epoch from w.xact_start) * 1000000)::bigint as waiter_xact_start,
     (extract(epoch from w.query_start) * 1000000)::bigint as waiter_query_start,
     w.query_id as waiter_query_id,
-    pg_catalog.left(w.query, 10000) as waiter_query,
+    case when pg_catalog.octet_length(w.query) <= 10000 then w.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(w.query), 1, 10000), 'escape') end as waiter_query,
     case when e.blocker = 0 then 'prepared' else b.state end as blocker_state,
     b.wait_event_type as blocker_wait_event_type,
     b.wait_event as blocker_wait_event,
@@ -145,7 +148,8 @@ select
     (extract(epoch from b.query_start) * 1000000)::bigint as blocker_query_start,
     (extract(epoch from b.state_change) * 1000000)::bigint as blocker_state_change,
     b.query_id as blocker_query_id,
-    pg_catalog.left(b.query, 10000) as blocker_query
+    case when pg_catalog.octet_length(b.query) <= 10000 then b.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(b.query), 1, 10000), 'escape') end as blocker_query
 from blockers e
 left join depths d on d.pid = e.waiter
 left join sessions p on p.pid = e.pid
