@@ -19,7 +19,6 @@ from pganalytics.producers import session
 from pganalytics.producers.answers import Answer
 from pganalytics.producers.diff import Difference
 from pganalytics.producers.reading import Reading, layout_of
-from pganalytics.producers.results import Failed
 from pganalytics.schemas.metric import builtin_schemas
 from waiting import until
 
@@ -287,24 +286,3 @@ def test_plans_are_kept_and_their_loss_is_mended(asker: Asker) -> None:
     assert isinstance(asker.ask("heartbeat"), Answer)
     with asker.pools.lease("one", job.target, job.target.dbname) as leased:
         assert leased.info.backend_pid != pid
-
-
-def test_planted_objects_are_not_run(server: PostgresServer, asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Functions and operators in public that would match better than the built-in ones stay silent."""
-    dbname = asker.jobs["database"].target.dbname
-    with psycopg.connect(server.conninfo(dbname), autocommit=True) as connection:
-        connection.execute(
-            "create function public.round(double precision) returns double precision language plpgsql as "
-            "$$ begin raise exception 'planted'; end $$"
-        )
-        connection.execute(
-            "create function public.planted(bigint, bigint) returns boolean language plpgsql as "
-            "$$ begin raise exception 'planted'; end $$"
-        )
-        connection.execute("create operator public.< (leftarg = bigint, rightarg = bigint, function = public.planted)")
-    for metric in ("heartbeat", "database", "statements"):
-        assert isinstance(asker.ask(metric), Answer)
-    monkeypatch.setattr(session, "SEARCH_PATH", "public, pg_catalog")  # the control: they are there, and would be run
-    outcome = Asker(asker.jobs["database"].target.model_dump()).ask("database")
-    assert isinstance(outcome, Failed)
-    assert "planted" in outcome.reason

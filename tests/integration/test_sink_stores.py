@@ -85,6 +85,16 @@ def test_duplicates_and_replays_change_nothing(settings: Settings, feed: Feed, s
     assert deep_audit(settings).ok
 
 
+def test_each_metric_is_stored_and_none_is_left_out(settings: Settings, feed: Feed, stored: Store) -> None:
+    schemas = [schema for schema in builtin_schemas().values() if schema.name != "heartbeat"]
+    with running_sink(settings):
+        feed.admit(*(record("c", seq, schema=schema) for seq, schema in enumerate(schemas, 1)))
+        until(lambda: stored.stored() == len(schemas))
+    counts = {schema.name: stored.one(f"select count(*) from metrics.{schema.name}") for schema in schemas}
+    assert counts == {schema.name: 1 for schema in schemas}
+    assert len(counts) > 25
+
+
 def test_views_show_rows_with_nulls_and_elided_columns(settings: Settings, feed: Feed, stored: Store) -> None:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     reset_us = int(at.timestamp() * 1_000_000)

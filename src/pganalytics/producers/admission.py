@@ -14,10 +14,9 @@ from pganalytics.producers.session import (
     IDLE_TIMEOUT_MS,
     LOCK_TIMEOUT_MS,
     SEARCH_PATH,
-    BinaryReplacingLoader,
-    ReplacingLoader,
     Session,
     limit_transaction,
+    replacing_loaders,
 )
 
 LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
@@ -84,26 +83,27 @@ def admit(session: Session, *, allow_superuser: bool) -> None:
     """Make a fresh connection ours. Raises SuperuserRefused, StatementPooling, LimitsNotKept and what the driver raises."""
     session.deadline = time.monotonic() + CONFIGURE_TIMEOUT_S
     session.autocommit = True
-    if session.info.parameter_status("server_encoding") == "SQL_ASCII":
-        # Such a database hands bytes through; as UTF8 one name that is none would fail the whole query.
+    encoding = session.info.parameter_status("server_encoding") or ""
+    if encoding != "UTF8":
+        # Converted to UTF8, one name of another database that cannot be would fail the whole query: we take the bytes.
         session.execute("/* pganalytics */ set client_encoding to 'SQL_ASCII'")
     session.prepare_threshold = None
     session.read_only = True
     for kind in ("text", "varchar", "name"):
-        session.adapters.register_loader(kind, ReplacingLoader)
-        session.adapters.register_loader(kind, BinaryReplacingLoader)
-    try:
-        limits = _look(session)
-    except psycopg.errors.ProtocolViolation as error:  # a pooler's answer to BEGIN; no server has it
-        raise StatementPooling(str(error)) from error
+        for loader in replacing_loaders(encoding):
+            session.adapters.register_loader(kind, loader)
+    limits = _look(session)
     if session.superuser and not allow_superuser:
         raise SuperuserRefused(f"role {session.info.user} is a superuser")
     if session.superuser_behind is not None and not allow_superuser:
         raise SuperuserBehind(f"role {session.info.user} may become superuser {session.superuser_behind}")
     if session.pooled:
-        with session.transaction():
-            limit_transaction(session, CONFIGURE_TIMEOUT_S)
-            limits = _look(session)
+        try:
+            with session.transaction():
+                limit_transaction(session, CONFIGURE_TIMEOUT_S)
+                limits = _look(session)
+        except psycopg.errors.ProtocolViolation as error:  # a pooler's answer to BEGIN; no server has it
+            raise StatementPooling(str(error)) from error
         _must_be(limits, replace(OF_TRANSACTION, stays_read_only=limits.stays_read_only))
         return
     if limits != OF_SESSION:

@@ -13,6 +13,7 @@ from pganalytics.producers import failures
 from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.extension_guard import Cursor, ExtensionMoved, has_moved, watch_extensions
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
@@ -20,6 +21,7 @@ from pganalytics.producers.session import DeadlinePassed, Session, Stopping, lim
 from pganalytics.producers.startup_probe import Trust, probe
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.postgres import authorities_of, sslmode_of
+from pganalytics.schemas.metric import Scope
 
 MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
@@ -35,6 +37,17 @@ PLANS_LOST = (
 )
 """What a connection's prepared statements come to when an extension has got other columns, or when a pooler that hides itself
 changes the server under them."""
+CHANGED_UNDER_US = (
+    psycopg.errors.UndefinedFunction,
+    psycopg.errors.UndefinedColumn,
+    psycopg.errors.UndefinedTable,
+    ExtensionMoved,
+)
+"""Errors of a query when the extension is not what it was when we looked."""
+MANY_ROWS = 2000
+"""Of one reading of a database, after which the connection is not kept. The server process keeps what it has opened: 3.3 kB for a
+relation whose size was asked, 1.8 kB for a definition, so that 2,000 cost what an idle process costs anyway (6 MB), and 40,000
+would be 130 MB for as long as the connection is held. A new one costs milliseconds, at most every five minutes."""
 Rows = list[tuple[Any, ...]]
 
 
@@ -71,7 +84,8 @@ class Questions:
         self._redaction = redaction
 
     def ask(self, job: Job) -> Reply:
-        """One reading. A connection that turns out to be of no use any more is replaced once: the server was restarted."""
+        """One reading. A connection that turns out to be of no use any more is replaced once, for example because the server was
+        restarted; so is what was known of an extension that has moved."""
         for last_try in (False, True):
             used = False
             try:
@@ -88,9 +102,11 @@ class Questions:
             except psycopg.Error as error:
                 outcome = failures.of_reading(error, self._redaction)
                 of_connection = isinstance(error, PLANS_LOST) or (isinstance(outcome, Failed) and outcome.kind in WENT_AWAY)
-                if last_try or not (used and of_connection):
+                moved = isinstance(error, ExtensionMoved)
+                if last_try or not (moved or (used and of_connection)):
                     return _of_database(job, outcome, error)
-                self._pools.drop(job.key.collector, job.database)
+                if not moved:
+                    self._pools.drop(job.key.collector, job.database)
         raise AssertionError("the second try returns")
 
     def ask_together(self, jobs: Sequence[Job]) -> list[Reply]:
@@ -118,8 +134,8 @@ class Questions:
             return variant
         try:
             return _query(session, [(job, variant)])[0]
-        except (psycopg.errors.UndefinedFunction, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedTable):
-            session.facts = None  # the extension was changed under us: look again next time
+        except CHANGED_UNDER_US:
+            session.facts = None  # look again next time
             raise
 
     def _variant(self, session: Session, job: Job) -> Variant | Unavailable:
@@ -180,17 +196,16 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
     befores = {text: session.cursor(binary=True) for _, text in asked_for}
     afters = {text: session.cursor(binary=True) for job, text in asked_for if job.schema.counts}
     groups = [{name: session.cursor(binary=True) for name in each} for _, each in texts]
+    in_order = [*befores.items()]
+    in_order += [
+        (statements[name], cursor)
+        for (_, statements), cursors in zip(texts, groups, strict=True)
+        for name, cursor in cursors.items()
+    ]
     asked_us = time.time_ns() // 1000
-    with session.pipeline():
-        limit_transaction(session, max(job.timeout_s for job, _ in asked))
-        for text, cursor in befores.items():
-            cursor.execute(text)
-        for (_, statements), cursors in zip(texts, groups, strict=True):
-            for name, cursor in cursors.items():
-                cursor.execute(statements[name])
-        for text, cursor in afters.items():
-            cursor.execute(text)
+    _run(session, asked, [*in_order, *afters.items()])
     answered_us = time.time_ns() // 1000
+    session.heavy = session.heavy or any(_is_heavy(job, cursors) for (job, _), cursors in zip(asked, groups, strict=True))
     before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
     return [
         Answer(
@@ -204,7 +219,28 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
     ]
 
 
-def _table(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Table:
+def _is_heavy(job: Job, cursors: Mapping[str, Cursor]) -> bool:
+    return job.schema.scope is Scope.DATABASE and sum(cursor.rowcount for cursor in cursors.values()) > MANY_ROWS
+
+
+def _run(session: Session, asked: Sequence[tuple[Job, Variant]], statements: Sequence[tuple[str, Cursor]]) -> None:
+    """The whole transaction. Raises ExtensionMoved, and then nothing of it was run."""
+    if session.facts is None:
+        raise AssertionError("a variant was chosen by facts")
+    watches: list[Cursor] = []
+    try:
+        with session.pipeline():
+            limit_transaction(session, max(job.timeout_s for job, _ in asked))
+            watches += watch_extensions(session, session.facts, [variant for _, variant in asked])
+            for text, cursor in statements:
+                cursor.execute(text)
+    except psycopg.Error as error:
+        if has_moved(watches, error):
+            raise ExtensionMoved("the extension is not where it was") from error
+        raise
+
+
+def _table(cursor: Cursor) -> Table:
     result = cursor.pgresult
     names = [(result.fname(place) or b"").decode() for place in range(result.nfields)] if result is not None else []
     return Table(names, cursor.fetchall())

@@ -10,6 +10,7 @@ from dataclasses import replace
 import psycopg
 
 from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserBehind, SuperuserRefused
+from pganalytics.producers.extension_guard import ExtensionMoved
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.session import DeadlinePassed, Stopping
@@ -33,6 +34,7 @@ CURES = {
     "hung": "look at the server: it accepts connections and does not answer",
     "lost": "none needed if the server was restarted: the next reading connects again",
     "stopping": "none: the agent stops",
+    "extension_moved": "none needed when it was moved once: the next reading finds it; else find out who renames its schema",
     "password": "mend password_file or password_command of the target",
     "connection_budget": "raise collect.connections, or spread the targets over more agents",
     "sqlstate:57014": "raise timeout_s of the metric, or look at what slows the server",
@@ -93,6 +95,8 @@ def of_reading(error: psycopg.Error, redaction: Redaction = Redaction.LITERALS) 
     if isinstance(error, psycopg.errors.CharacterNotInRepertoire):
         cure = "find the statement of a SQL_ASCII database and pg_stat_statements_reset() it, or let dbname name such a database"
         return Unavailable("a text is not valid in the encoding of the database that is asked", cure, Kind.ENCODING)
+    if isinstance(error, ExtensionMoved):
+        return failed("extension_moved", str(error), of_target=False)
     if isinstance(error, DeadlinePassed):
         return failed("hung", text, of_target=True)
     if isinstance(error, Stopping):

@@ -47,6 +47,7 @@ class _Held:
     target: Target
     leased: int = 0
     closing: int = 0
+    heavy: bool = False
     used_at: float = 0.0
 
     @property
@@ -71,7 +72,10 @@ class Pools:
 
     @contextmanager
     def lease(self, collector: str, target: Target, dbname: str) -> Iterator[Session]:
-        """A connection for one job; one that broke is thrown away. Raises CannotConnect, BudgetExhausted."""
+        """A connection for one job; one that broke is thrown away, a pool with a heavy one as soon as it is idle.
+
+        Raises CannotConnect, BudgetExhausted.
+        """
         key = (collector, dbname)
         held = self._reserve(key, target, time.monotonic() + self.connect_timeout_s)
         session = None
@@ -82,11 +86,13 @@ class Pools:
             if session is not None:
                 session.used = True
                 session.deadline = time.monotonic() + MARGIN_S
+                held.heavy = held.heavy or session.heavy
                 held.pool.putconn(session)
             with self._changed:
                 held.leased -= 1
                 held.used_at = time.monotonic()
-                surplus = self._surplus(collector, target)
+                surplus = [self._take_out(key)] if held.heavy and not held.leased and self._held.get(key) is held else []
+                surplus += self._surplus(collector, target)
                 self._changed.notify_all()
             for one in surplus:
                 self._close(one)

@@ -4,6 +4,7 @@ libpq alone waits for ever for a server that stopped in its tracks. Every wait o
 ours instead, and ends early when the agent stops.
 """
 
+import codecs
 import contextlib
 import time
 from collections.abc import Callable, Generator
@@ -37,24 +38,35 @@ class Stopping(psycopg.OperationalError):
 
 
 class ReplacingLoader(Loader):
-    """Text of a target that is not UTF-8 (a name from a SQL_ASCII database) must not break the metric."""
+    """Text of a target that is not valid (a name from a SQL_ASCII database) must not break the metric."""
+
+    codec = "utf-8"
 
     def load(self, data: Buffer) -> str:
-        """Undecodable bytes become U+FFFD."""
-        return bytes(data).decode("utf-8", "replace")
+        """As the database has it, or else as UTF-8; undecodable bytes become U+FFFD."""
+        raw = bytes(data)
+        for codec in (self.codec, "utf-8"):
+            with contextlib.suppress(UnicodeDecodeError):
+                return raw.decode(codec)
+        return raw.decode("utf-8", "replace")
 
 
-class BinaryReplacingLoader(ReplacingLoader):
-    """The same for binary results."""
-
-    format = Format.BINARY
+def replacing_loaders(server_encoding: str) -> list[type[Loader]]:
+    """For text and binary results of a database of this encoding. One that Python does not know is read as ASCII."""
+    try:
+        codec = codecs.lookup(server_encoding.replace("WIN", "cp").replace("KOI8", "koi8_")).name
+    except LookupError:
+        codec = "utf-8" if server_encoding == "SQL_ASCII" else "ascii"
+    names = {"codec": codec}
+    return [type("Replacing", (ReplacingLoader,), names | {"format": each}) for each in (Format.TEXT, Format.BINARY)]
 
 
 class Session(psycopg.Connection[Any]):
     """A connection with a deadline (time.monotonic seconds) for everything that it waits for.
 
     `pooled`: a pooler stands between us and the server; `superuser`: what is done here is done with all rights;
-    `superuser_behind`: a superuser that SET ROLE would make of us.
+    `superuser_behind`: a superuser that SET ROLE would make of us; `heavy`: its server process remembers so many
+    relations that it should end.
     """
 
     deadline: float = float("inf")
@@ -63,6 +75,7 @@ class Session(psycopg.Connection[Any]):
     pooled: bool = False
     superuser: bool = False
     superuser_behind: str | None = None
+    heavy: bool = False
     facts: ServerFacts | None = None
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:

@@ -128,7 +128,6 @@ class Collect(Section):
     metrics_dir: Path | None = Field(
         None, description="Folder of your own metrics: <metric>.avsc, and <metric>/<version>.sql for each variant of its query."
     )
-    discovery_interval_s: float = Field(60, ge=1, le=86400, description="How often a target is asked which databases it has.")
     state_dir: Path = Field(Path("pganalytics-state"), description="Folder of the spool; one agent at a time.")
     workers: int = Field(
         8,

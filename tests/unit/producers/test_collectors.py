@@ -8,7 +8,7 @@ from pganalytics.producers.collectors import DEFAULT_LIMIT, WITHOUT_READING, col
 from pganalytics.producers.presets import COSTLY, LOCAL, MINIMAL, metrics_of
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.settings import Settings, Target
-from pganalytics.schemas.metric import builtin_schemas
+from pganalytics.schemas.metric import Scope, builtin_schemas
 
 
 def jobs_of(**sections: Any) -> Any:
@@ -45,6 +45,17 @@ def test_policy_is_the_schema_s_unless_the_settings_say_otherwise() -> None:
     assert (jobs["database"].interval_s, jobs["database"].limit) == (60, None)
     assert {name for name, job in jobs.items() if job.critical} >= {"heartbeat", "blocking"}
     assert not jobs["database"].critical
+
+
+def test_what_is_of_the_server_is_read_once_and_what_is_of_a_database_in_each() -> None:
+    jobs = jobs_of(targets=[{"name": "a", "dbname": "main", "preset": "full"}])
+    once = {job.key.metric for job in jobs if not job.is_template}
+    assert once == {job.key.metric for job in jobs if job.schema.scope is Scope.INSTANCE}
+    assert {"statements", "database", "activity", "replication", "settings"} <= once
+    assert {job.database for job in jobs if not job.is_template} == {"main"}
+    everywhere = [job.in_database(name) for name in ("x", "y") for job in jobs if job.is_template]
+    assert len({job.key for job in everywhere}) == 2 * (len(jobs) - len(once)) > 10
+    assert {job.database for job in everywhere} == {"x", "y"}
 
 
 def test_a_metric_can_be_switched_off_and_limited() -> None:

@@ -4,12 +4,14 @@
 -- timeout: 5 s
 -- privilege: pg_read_all_stats (without it other users' sessions are hidden)
 -- server: 14
+-- A text of another database may be invalid in the encoding of this one: it is cut by its bytes, since a function that looks at
+-- characters would fail, and with it the whole reading. Of a text that is cut, bytes that are not ASCII are octal numbers.
 \set listed_age_s 60
 -- context
 select
     :listed_age_s::bigint * 1000000 as listed_age,
-    count(*) as sessions_total,
-    count(*) filter (where a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s))
+    pg_catalog.count(*) as sessions_total,
+    pg_catalog.count(*) filter (where a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s))
         as transactions_total
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid();
@@ -23,11 +25,11 @@ select
     a.state,
     a.wait_event_type,
     a.wait_event,
-    count(*) as sessions,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.xact_start)) * 1000000)::bigint as longest_transaction,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.query_start) filter (where a.state = 'active'))
+    pg_catalog.count(*) as sessions,
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.xact_start)) * 1000000)::bigint as longest_transaction,
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.query_start) filter (where a.state = 'active'))
         * 1000000)::bigint as longest_query,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(a.state_change)) * 1000000)::bigint as longest_state
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(a.state_change)) * 1000000)::bigint as longest_state
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid()
 group by 1, 2, 3, 4, 5, 6, 7, 8;
@@ -49,7 +51,8 @@ select
     a.backend_xid is not null as tx_has_xid,
     pg_catalog.age(a.backend_xmin)::bigint as tx_xmin_age,
     a.query_id as tx_query_id,
-    pg_catalog.left(a.query, 100000) as tx_query
+    case when pg_catalog.octet_length(a.query) <= 100000 then a.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(a.query), 1, 100000), 'escape') end as tx_query
 from pg_catalog.pg_stat_activity a
 where a.pid <> pg_catalog.pg_backend_pid()
     and a.xact_start < pg_catalog.clock_timestamp() - pg_catalog.make_interval(secs => :listed_age_s)

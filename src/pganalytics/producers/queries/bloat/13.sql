@@ -74,7 +74,7 @@ columns as (
         case when r.is_partial then 0 else coalesce(s.null_frac, 0) end::float8 as null_frac,
         s.n_distinct,
         s.attname is not null as known,
-        count(*) filter (where a.attalign = 'd') over before as stretch,
+        pg_catalog.count(*) filter (where a.attalign = 'd') over before as stretch,
         case when a.attlen < 0 and s.attname is null then
             not pg_catalog.has_column_privilege(coalesce(k.attrelid, r.oid), coalesce(k.attnum, a.attnum), 'select')
             or (r.secured and pg_catalog.row_security_active(coalesce(r.of_oid, r.oid)))
@@ -92,8 +92,8 @@ padded as (
         c.*,
         (1 - c.null_frac) * (c.width + case
             when c.varies and c.width < 127 then 0
-            when bool_or(c.varies) over before then (c.align - 1) / 2.0
-            else (c.align - coalesce(sum(c.width) over (
+            when pg_catalog.bool_or(c.varies) over before then (c.align - 1) / 2.0
+            else (c.align - coalesce(pg_catalog.sum(c.width) over (
                 partition by c.oid, c.stretch - (c.align = 8)::int order by c.attnum rows between unbounded preceding and 1 preceding
             ), 0)::bigint % c.align) % c.align
         end) as bytes
@@ -103,14 +103,14 @@ padded as (
 rows as (
     select
         p.oid,
-        count(*) filter (where p.width is null) as unknown,
-        coalesce(bool_or(p.hidden), false) as hidden,
-        bool_or(p.known) as by_statistics,
-        sum(p.bytes) as data,
-        bool_or(p.varies or (p.null_frac > 0 and p.null_frac < 1)) as varies,
-        max(p.null_frac) as nulls,
-        max(p.attnum) as columns,
-        max(p.n_distinct) as keys
+        pg_catalog.count(*) filter (where p.width is null) as unknown,
+        coalesce(pg_catalog.bool_or(p.hidden), false) as hidden,
+        pg_catalog.bool_or(p.known) as by_statistics,
+        pg_catalog.sum(p.bytes) as data,
+        pg_catalog.bool_or(p.varies or (p.null_frac > 0 and p.null_frac < 1)) as varies,
+        pg_catalog.max(p.null_frac) as nulls,
+        pg_catalog.max(p.attnum) as columns,
+        pg_catalog.max(p.n_distinct) as keys
     from padded p
     group by p.oid
 ),

@@ -6,12 +6,14 @@
 -- timeout: 5 s
 -- privilege: pg_read_all_stats (without it other users' sessions are hidden)
 -- server: 14
+-- A text of another database may be invalid in the encoding of this one: it is cut by its bytes, since a function that looks at
+-- characters would fail, and with it the whole reading. Of a text that is cut, bytes that are not ASCII are octal numbers.
 -- For psql; the agent has JIT off anyway. The planner expects many rows, and would compile for seconds.
 set jit = off;
 \set waiters 100
 \set blockers 10
 -- context
-select count(*) as waiters_total
+select pg_catalog.count(*) as waiters_total
 from pg_catalog.pg_stat_activity a
 where a.wait_event_type = 'Lock';
 -- rows
@@ -29,7 +31,7 @@ waits as materialized (
 edges as materialized (
     select distinct on (w.waiter, b.pid) w.*, b.pid as blocker
     from waits w
-    cross join lateral unnest(pg_catalog.pg_blocking_pids(w.pid)) as b (pid)
+    cross join lateral pg_catalog.unnest(pg_catalog.pg_blocking_pids(w.pid)) as b (pid)
     where b.pid <> w.waiter
     order by w.waiter, b.pid, w.waitstart
 ),
@@ -43,16 +45,16 @@ levels as (
     select l.root, l.depth + 1, n.pids, l.seen || n.pids
     from levels l
     cross join lateral (
-        select array_agg(distinct e.waiter) as pids
+        select pg_catalog.array_agg(distinct e.waiter) as pids
         from edges e
         where e.blocker = any (l.reached) and e.waiter <> all (l.seen)
     ) n
     where n.pids is not null
 ),
 depths as materialized (
-    select distinct on (p.pid) p.pid, l.root, l.depth, count(*) over (partition by p.pid) as roots
+    select distinct on (p.pid) p.pid, l.root, l.depth, pg_catalog.count(*) over (partition by p.pid) as roots
     from levels l
-    cross join lateral unnest(l.reached) as p (pid)
+    cross join lateral pg_catalog.unnest(l.reached) as p (pid)
     order by p.pid, l.depth, l.root
 ),
 -- Prepared transactions have no process: pg_blocking_pids says 0. They are found by what they hold, and are known by the lock
@@ -87,8 +89,8 @@ prepared as materialized (
 blockers as materialized (
     select
         e.*, p.gid, p.prepared, p.owner, p.datname as prepared_datname,
-        count(*) over (partition by e.waiter) as blockers,
-        row_number() over (partition by e.waiter order by d.depth, e.blocker, p.gid) as place
+        pg_catalog.count(*) over (partition by e.waiter) as blockers,
+        pg_catalog.row_number() over (partition by e.waiter order by d.depth, e.blocker, p.gid) as place
     from edges e
     left join depths d on d.pid = e.blocker
     left join prepared p on e.blocker = 0 and e.mode = any (p.wanted)
@@ -131,7 +133,8 @@ select
     (extract(epoch from w.xact_start) * 1000000)::bigint as waiter_xact_start,
     (extract(epoch from w.query_start) * 1000000)::bigint as waiter_query_start,
     w.query_id as waiter_query_id,
-    pg_catalog.left(w.query, 10000) as waiter_query,
+    case when pg_catalog.octet_length(w.query) <= 10000 then w.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(w.query), 1, 10000), 'escape') end as waiter_query,
     case when e.blocker = 0 then 'prepared' else b.state end as blocker_state,
     b.wait_event_type as blocker_wait_event_type,
     b.wait_event as blocker_wait_event,
@@ -145,7 +148,8 @@ select
     (extract(epoch from b.query_start) * 1000000)::bigint as blocker_query_start,
     (extract(epoch from b.state_change) * 1000000)::bigint as blocker_state_change,
     b.query_id as blocker_query_id,
-    pg_catalog.left(b.query, 10000) as blocker_query
+    case when pg_catalog.octet_length(b.query) <= 10000 then b.query
+        else pg_catalog.encode(pg_catalog.substring(pg_catalog.textsend(b.query), 1, 10000), 'escape') end as blocker_query
 from blockers e
 left join depths d on d.pid = e.waiter
 left join sessions p on p.pid = e.pid

@@ -34,8 +34,8 @@ select
     s.deadlocks,
     s.checksum_failures,
     (extract(epoch from s.checksum_last_failure) * 1000000)::bigint as checksum_last_failure,
-    case when s.blk_read_time < 9e12 then round(s.blk_read_time * 1000000)::bigint end as blk_read_time,
-    case when s.blk_write_time < 9e12 then round(s.blk_write_time * 1000000)::bigint end as blk_write_time,
+    case when s.blk_read_time < 9e12 then pg_catalog.round(s.blk_read_time * 1000000)::bigint end as blk_read_time,
+    case when s.blk_write_time < 9e12 then pg_catalog.round(s.blk_write_time * 1000000)::bigint end as blk_write_time,
     (extract(epoch from s.stats_reset) * 1000000)::bigint as stats_reset,
     pg_catalog.age(d.datfrozenxid)::bigint as xid_age,
     pg_catalog.mxid_age(d.datminmxid)::bigint as multixact_age

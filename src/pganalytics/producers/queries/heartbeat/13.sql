@@ -27,15 +27,15 @@ select
     d.multixact_left
 from
     (select
-        count(*) filter (where backend_type = 'client backend' or (backend_type is null and datid is not null)) as connections,
-        greatest((extract(epoch from pg_catalog.clock_timestamp() - min(xact_start)
+        pg_catalog.count(*) filter (where backend_type = 'client backend' or (backend_type is null and datid is not null)) as connections,
+        greatest((extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(xact_start)
             filter (where pid <> pg_catalog.pg_backend_pid())) * 1000000)::bigint, 0) as oldest_transaction,
-        max(pg_catalog.age(backend_xmin)) filter (where pid <> pg_catalog.pg_backend_pid()) as oldest_xmin
+        pg_catalog.max(pg_catalog.age(backend_xmin)) filter (where pid <> pg_catalog.pg_backend_pid()) as oldest_xmin
     from pg_catalog.pg_stat_activity) a,
-    (select max(greatest(pg_catalog.age(xmin), pg_catalog.age(catalog_xmin))) as oldest_xmin
+    (select pg_catalog.max(greatest(pg_catalog.age(xmin), pg_catalog.age(catalog_xmin))) as oldest_xmin
     from pg_catalog.pg_replication_slots) s,
-    (select max(pg_catalog.age(transaction)) as oldest_xmin from pg_catalog.pg_prepared_xacts) p,
+    (select pg_catalog.max(pg_catalog.age(transaction)) as oldest_xmin from pg_catalog.pg_prepared_xacts) p,
     (select
-        2147483648 - max(pg_catalog.age(datfrozenxid))::bigint as xid_left,
-        2147483648 - max(pg_catalog.mxid_age(datminmxid))::bigint as multixact_left
+        2147483648 - pg_catalog.max(pg_catalog.age(datfrozenxid))::bigint as xid_left,
+        2147483648 - pg_catalog.max(pg_catalog.mxid_age(datminmxid))::bigint as multixact_left
     from pg_catalog.pg_database) d;

@@ -14,7 +14,7 @@ from (select
     (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint as postmaster_start,
     (select (extract(epoch from b.stats_reset) * 1000000)::bigint
         from pg_catalog.pg_stat_bgwriter b, pg_catalog.pg_stat_archiver a where b.stats_reset = a.stats_reset) as crash,
-    (select (extract(epoch from max(s.stats_reset)) * 1000000)::bigint from pg_catalog.pg_stat_io s) as stats_reset) x;
+    (select (extract(epoch from pg_catalog.max(s.stats_reset)) * 1000000)::bigint from pg_catalog.pg_stat_io s) as stats_reset) x;
 -- rows
 select
     s.backend_type,
@@ -22,18 +22,18 @@ select
     s.context,
     s.reads,
     s.read_bytes::bigint as read_bytes,
-    case when s.read_time < 9e12 then round(s.read_time * 1000000)::bigint end as read_time,
+    case when s.read_time < 9e12 then pg_catalog.round(s.read_time * 1000000)::bigint end as read_time,
     s.writes,
     s.write_bytes::bigint as write_bytes,
-    case when s.write_time < 9e12 then round(s.write_time * 1000000)::bigint end as write_time,
+    case when s.write_time < 9e12 then pg_catalog.round(s.write_time * 1000000)::bigint end as write_time,
     s.writebacks,
-    case when s.writeback_time < 9e12 then round(s.writeback_time * 1000000)::bigint end as writeback_time,
+    case when s.writeback_time < 9e12 then pg_catalog.round(s.writeback_time * 1000000)::bigint end as writeback_time,
     s.extends,
     s.extend_bytes::bigint as extend_bytes,
-    case when s.extend_time < 9e12 then round(s.extend_time * 1000000)::bigint end as extend_time,
+    case when s.extend_time < 9e12 then pg_catalog.round(s.extend_time * 1000000)::bigint end as extend_time,
     s.hits,
     s.evictions,
     s.reuses,
     s.fsyncs,
-    case when s.fsync_time < 9e12 then round(s.fsync_time * 1000000)::bigint end as fsync_time
+    case when s.fsync_time < 9e12 then pg_catalog.round(s.fsync_time * 1000000)::bigint end as fsync_time
 from pg_catalog.pg_stat_io s;

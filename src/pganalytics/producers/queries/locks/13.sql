@@ -11,8 +11,8 @@ select
     l.mode,
     l.granted,
     d.datname::text as datname,
-    count(*) as locks,
-    count(*) filter (where l.fastpath) as fastpath
+    pg_catalog.count(*) as locks,
+    pg_catalog.count(*) filter (where l.fastpath) as fastpath
 from pg_catalog.pg_locks l
 left join pg_catalog.pg_database d on d.oid = l.database
 where l.pid is distinct from pg_catalog.pg_backend_pid()

@@ -11,9 +11,9 @@ select
     l.mode,
     l.granted,
     d.datname::text as datname,
-    count(*) as locks,
-    count(*) filter (where l.fastpath) as fastpath,
-    (extract(epoch from pg_catalog.clock_timestamp() - min(l.waitstart)) * 1000000)::bigint as longest_wait
+    pg_catalog.count(*) as locks,
+    pg_catalog.count(*) filter (where l.fastpath) as fastpath,
+    (extract(epoch from pg_catalog.clock_timestamp() - pg_catalog.min(l.waitstart)) * 1000000)::bigint as longest_wait
 from pg_catalog.pg_locks l
 left join pg_catalog.pg_database d on d.oid = l.database
 where l.pid is distinct from pg_catalog.pg_backend_pid()

@@ -11,8 +11,8 @@ select n.nspname as schema from pg_catalog.pg_extension e join pg_catalog.pg_nam
 -- rows
 select
     s.queryid,
-    min(pg_catalog.left(s.query, 1000000)) as query,
-    max(pg_catalog.octet_length(s.query))::bigint as length
+    pg_catalog.min(pg_catalog.left(s.query, 1000000)) as query,
+    pg_catalog.max(pg_catalog.octet_length(s.query))::bigint as length
 from :"schema".pg_stat_statements(true) s
 where s.queryid is not null
 group by s.queryid;

@@ -27,7 +27,7 @@ owned as materialized (
 spaces as materialized (
     select n.oid, n.nspname::text as name
     from pg_catalog.pg_namespace n
-    where n.nspname not like 'pg\_%' and n.nspname <> 'information_schema'
+    where n.nspname not like 'pg#_%' escape '#' and n.nspname <> 'information_schema'
 ),
 views_locked as materialized (
     select distinct r.ev_class as oid

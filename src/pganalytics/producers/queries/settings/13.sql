@@ -5,7 +5,8 @@
 -- privilege: pg_read_all_stats (without pg_monitor some settings are hidden)
 -- server: 13
 -- What the agent's own session sets (source client or session) hides the server's value: its row says so by NULL. Settings of a
--- single transaction are left out.
+-- single transaction are left out. A value of another database may be invalid in the encoding of this one: functions that look at
+-- characters would fail, and with them the whole reading; those that look for a character do not.
 -- rows
 select
     s.name,
@@ -30,7 +31,7 @@ select
     r.setrole::bigint,
     coalesce(d.datname::text, ''),
     case when r.setrole <> 0 then pg_catalog.pg_get_userbyid(r.setrole)::text else '' end,
-    pg_catalog.substr(c.item, pg_catalog.strpos(c.item, '=') + 1),
+    pg_catalog.array_to_string((pg_catalog.string_to_array(c.item, '='))[2:], '='),
     '',
     case when r.setrole = 0 then 'database' when r.setdatabase = 0 then 'user' else 'database user' end,
     '',

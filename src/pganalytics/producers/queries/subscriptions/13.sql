@@ -21,7 +21,7 @@ select
 from pg_catalog.pg_stat_subscription s
 left join (
     -- The oid of a subscription may not be read before PostgreSQL 14, and names are unique in one database only.
-    select u.subname, count(*) as subscriptions, bool_and(u.subenabled) as enabled, min(d.datname::text) as datname
+    select u.subname, pg_catalog.count(*) as subscriptions, pg_catalog.bool_and(u.subenabled) as enabled, pg_catalog.min(d.datname::text) as datname
     from pg_catalog.pg_subscription u
     join pg_catalog.pg_database d on d.oid = u.subdbid
     group by 1

@@ -39,13 +39,13 @@ select
     pg_catalog.pg_stat_get_analyze_count(c.oid) as analyze_count,
     pg_catalog.pg_stat_get_autoanalyze_count(c.oid) as autoanalyze_count,
     case when pg_catalog.pg_stat_get_total_vacuum_time(c.oid) < 9e12
-        then round(pg_catalog.pg_stat_get_total_vacuum_time(c.oid) * 1000000)::bigint end as total_vacuum_time,
+        then pg_catalog.round(pg_catalog.pg_stat_get_total_vacuum_time(c.oid) * 1000000)::bigint end as total_vacuum_time,
     case when pg_catalog.pg_stat_get_total_autovacuum_time(c.oid) < 9e12
-        then round(pg_catalog.pg_stat_get_total_autovacuum_time(c.oid) * 1000000)::bigint end as total_autovacuum_time,
+        then pg_catalog.round(pg_catalog.pg_stat_get_total_autovacuum_time(c.oid) * 1000000)::bigint end as total_autovacuum_time,
     case when pg_catalog.pg_stat_get_total_analyze_time(c.oid) < 9e12
-        then round(pg_catalog.pg_stat_get_total_analyze_time(c.oid) * 1000000)::bigint end as total_analyze_time,
+        then pg_catalog.round(pg_catalog.pg_stat_get_total_analyze_time(c.oid) * 1000000)::bigint end as total_analyze_time,
     case when pg_catalog.pg_stat_get_total_autoanalyze_time(c.oid) < 9e12
-        then round(pg_catalog.pg_stat_get_total_autoanalyze_time(c.oid) * 1000000)::bigint end as total_autoanalyze_time,
+        then pg_catalog.round(pg_catalog.pg_stat_get_total_autoanalyze_time(c.oid) * 1000000)::bigint end as total_autoanalyze_time,
     (extract(epoch from pg_catalog.pg_stat_get_last_vacuum_time(c.oid)) * 1000000)::bigint as last_vacuum,
     (extract(epoch from pg_catalog.pg_stat_get_last_autovacuum_time(c.oid)) * 1000000)::bigint as last_autovacuum,
     (extract(epoch from pg_catalog.pg_stat_get_last_analyze_time(c.oid)) * 1000000)::bigint as last_analyze,
