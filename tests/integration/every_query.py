@@ -16,9 +16,9 @@ NOW = {"listed_age_s": 0}
 
 def answers(connection: Session, path: str = "") -> list[tuple[str, str, list[tuple[Any, ...]]]]:
     """(metric, error, rows) of each statement of each metric that fits; `path`: another search path than the agent's."""
-    limit_transaction(connection, 60)
-    facts = server_facts(connection, with_extensions=True)
-    connection.rollback()
+    with connection.transaction():
+        limit_transaction(connection, 60)
+        facts = server_facts(connection, with_extensions=True)
     found = []
     for metric in CATALOGUE.variants:
         variant = CATALOGUE.choose(metric, facts)
@@ -26,11 +26,11 @@ def answers(connection: Session, path: str = "") -> list[tuple[str, str, list[tu
             continue
         context, groups = variant.statements(facts, {**builtin_schemas()[metric].parameters, **NOW})
         for text in (context or "select", *groups.values()):
-            limit_transaction(connection, 60)
-            if path:
-                connection.execute("select pg_catalog.set_config('search_path', %s, true)", (path,))
-            found.append((metric, *answer(connection, text)))
-            connection.rollback()
+            with connection.transaction(force_rollback=True):
+                limit_transaction(connection, 60)
+                if path:
+                    connection.execute("select pg_catalog.set_config('search_path', %s, true)", (path,))
+                found.append((metric, *answer(connection, text)))
     return found
 
 

@@ -112,8 +112,7 @@ def test_statistics_are_read_as_of_their_first_use_whatever_the_role_has_set(som
     with asker.pools.lease("one", job.target, job.database) as session:
         read = "select current_setting('stats_fetch_consistency', true)"
         assert session.execute(read).fetchone() == ("snapshot" if someone.version.server.major >= 15 else None,)
-        session.rollback()
-        limit_transaction(session, 3)
-        assert session.execute(read).fetchone() == ("cache" if someone.version.server.major >= 15 else None,)
-        session.rollback()
+        with session.transaction():
+            limit_transaction(session, 3)
+            assert session.execute(read).fetchone() == ("cache" if someone.version.server.major >= 15 else None,)
     asker.pools.close()
