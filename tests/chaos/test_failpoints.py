@@ -66,8 +66,8 @@ def test_every_statement_is_a_point(part: str) -> None:
 
 
 def test_a_process_dies_at_its_point_and_only_when_it_comes_there(tmp_path: Path) -> None:
-    assert die_at("spool.Spool._append:1", tmp_path / "first", passing=RECORDS) == -signal.SIGKILL
-    assert die_at("spool.Spool._append:1", tmp_path / "never", passing=RECORDS + 1) == 0
+    assert die_at("spool.Spool._insert:1", tmp_path / "first", passing=RECORDS) == -signal.SIGKILL
+    assert die_at("spool.Spool._insert:1", tmp_path / "never", passing=RECORDS + 1) == 0
     assert die_at("sender.Sender.turn:1", tmp_path / "elsewhere") == 0
 
 

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from pganalytics.producers.collectors import Job
@@ -21,6 +22,8 @@ from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 
 TICK_S = 0.2
+_Mailbox = queue.SimpleQueue[tuple[JobKey, ...] | None]
+"""Of one worker: what it takes, or None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class _Finished:
     keys: tuple[JobKey, ...]
     outcomes: Sequence[Outcome]
     elapsed_s: float
+    mailbox: _Mailbox
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,11 @@ class Dispatch:
         self._doors = doors
         self._states = states
         self._meters = meters
-        self._inbox: queue.Queue[tuple[JobKey, ...]] = queue.Queue(workers.threads)
+        self._mailboxes: list[_Mailbox] = [queue.SimpleQueue() for _ in range(workers.threads)]
+        self._idle = self._mailboxes[::-1]
         self._busy: set[JobKey] = set()
         self._databases: dict[str, set[str]] = {}
-        self._finished: queue.Queue[_Finished | _Heard] = queue.Queue()  # bounded by the numbers of workers and of targets
+        self._finished: queue.SimpleQueue[_Finished | _Heard] = queue.SimpleQueue()  # at most one of each worker and target
         self._waiting: dict[JobKey, Candidate] = {}
         self._reports = Reports()
         self._threads: list[threading.Thread] = []
@@ -85,8 +90,8 @@ class Dispatch:
     def start(self, lifecycle: Lifecycle) -> None:
         """Begin to read."""
         self._doors.start(lifecycle)
-        for number in range(1, self._workers.threads + 1):
-            self._threads.append(lifecycle.spawn(f"worker-{number}", lambda: self._work(lifecycle)))
+        for number, mailbox in enumerate(self._mailboxes, 1):
+            self._threads.append(lifecycle.spawn(f"worker-{number}", partial(self._work, lifecycle, mailbox)))
         self._threads.append(lifecycle.spawn("scheduler", lambda: self._schedule(lifecycle)))
 
     def join(self, deadline: float) -> None:
@@ -95,6 +100,13 @@ class Dispatch:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _schedule(self, lifecycle: Lifecycle) -> None:
+        try:
+            self._run(lifecycle)
+        finally:
+            for mailbox in self._mailboxes:
+                mailbox.put(None)
+
+    def _run(self, lifecycle: Lifecycle) -> None:
         schedule = Schedule.starting([(key, job.interval_s) for key, job in self._jobs.items()], time.monotonic())
         while not lifecycle.stopping:
             now = time.monotonic()
@@ -104,7 +116,9 @@ class Dispatch:
             for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
             for candidate in self._workers.admit(list(self._waiting.values()), now):
-                self._inbox.put_nowait(self._bundle(candidate.key))
+                self._idle.pop().put(
+                    self._bundle(candidate.key)
+                )  # the one that was idle for the shortest time: its caches are warm
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in zip(done.keys, done.outcomes, strict=True):
                     if isinstance(outcome, Discovered):
@@ -184,6 +198,7 @@ class Dispatch:
         share_s = done.elapsed_s / len(done.keys)
         self._workers.finished(done.keys[0], time.monotonic(), well=_went_well(done.outcomes), elapsed_s=share_s)
         self._busy.difference_update(done.keys)
+        self._idle.append(done.mailbox)
         for key, outcome in zip(done.keys, done.outcomes, strict=True):
             self._end(key, outcome, share_s)
 
@@ -192,15 +207,11 @@ class Dispatch:
         self._meters.job_ended(key, outcome, elapsed_s)
         self._reports.tell(key, outcome)
 
-    def _work(self, lifecycle: Lifecycle) -> None:
-        while not lifecycle.stopping:
-            try:
-                keys = self._inbox.get(timeout=TICK_S)
-            except queue.Empty:
-                continue
+    def _work(self, lifecycle: Lifecycle, mailbox: _Mailbox) -> None:
+        while (keys := mailbox.get()) is not None and not lifecycle.stopping:
             began = time.monotonic()
             outcomes = self._runner.run([self._jobs[key] for key in keys])
-            self._finished.put(_Finished(keys, outcomes, time.monotonic() - began))
+            self._finished.put(_Finished(keys, outcomes, time.monotonic() - began, mailbox))
 
 
 def _went_well(outcomes: Sequence[Outcome]) -> bool | None:

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 MOST_PER_COMMIT = 256
-INBOX = 1024
 FULL_DISK = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
 
 
@@ -39,32 +38,28 @@ class GroupCommit:
     def __init__(self, connection: sqlite3.Connection, after_commit: Callable[[sqlite3.Connection], None]) -> None:
         self._connection = connection
         self._after_commit = after_commit
-        self._inbox: queue.Queue[_Work] = queue.Queue(INBOX)
+        self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()  # bounded by the threads, which wait
         self._closing = threading.Event()
         self._ended = threading.Event()
 
     def submit(self, call: Callable[[sqlite3.Connection], T]) -> "Future[T]":
         """Have `call` run in the next transaction; an exception of its own undoes only its own part."""
+        if self._closing.is_set() or self._ended.is_set():
+            raise SpoolClosed("the spool is closed")
         done: Future[T] = Future()
-        while not (self._closing.is_set() or self._ended.is_set()):
-            try:
-                self._inbox.put(_Work(call, done), timeout=0.5)
-            except queue.Full:
-                continue
-            if self._ended.is_set():
-                self._fail_rest(SpoolClosed("the spool is closed"))
-            return done
-        raise SpoolClosed("the spool is closed")
+        self._inbox.put(_Work(call, done))
+        if self._ended.is_set():
+            self._fail_rest(SpoolClosed("the spool is closed"))
+        return done
 
     def run(self) -> None:
         """Serve until `close`; what was handed in before that is still done."""
         try:
-            while True:
-                works = self._take()
+            is_last = False
+            while not is_last:
+                works, is_last = self._take()
                 if works:
                     self._commit(works)
-                elif self._closing.is_set():
-                    break
         finally:
             self._connection.close()
             self._ended.set()
@@ -73,15 +68,16 @@ class GroupCommit:
     def close(self, timeout_s: float) -> None:
         """Finish what was handed in and let go of the file."""
         self._closing.set()
+        self._inbox.put(None)
         self._ended.wait(timeout_s)
 
-    def _take(self) -> list[_Work]:
-        works = []
+    def _take(self) -> tuple[list[_Work], bool]:
+        """What is there, at least one; and whether the end is."""
+        works = [self._inbox.get()]
         with contextlib.suppress(queue.Empty):
-            works.append(self._inbox.get(timeout=0.1))
             while len(works) < MOST_PER_COMMIT:
                 works.append(self._inbox.get_nowait())
-        return works
+        return [work for work in works if work is not None], None in works
 
     def _commit(self, works: list[_Work]) -> None:
         outcomes: list[tuple[_Work, Any, Exception | None]] = []
@@ -129,4 +125,5 @@ class GroupCommit:
     def _fail_rest(self, problem: Exception) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._inbox.get_nowait().done.set_exception(problem)
+                if (work := self._inbox.get_nowait()) is not None:
+                    work.done.set_exception(problem)

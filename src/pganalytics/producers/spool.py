@@ -137,7 +137,7 @@ class Spool:
         if not snapshots:
             return []
         packed = [zstandard.ZstdCompressor(level=3).compress(one.record.rest) if one.record else b"" for one in snapshots]
-        return self._do(lambda db: [self._append(db, one, rest) for one, rest in zip(snapshots, packed, strict=True)])
+        return self._do(lambda db: self._append(db, list(zip(snapshots, packed, strict=True))))
 
     def heartbeat(
         self, collector: str, epoch: int, build: BuildHeartbeat, is_final: Callable[[SpoolState], bool] = never_final
@@ -188,17 +188,25 @@ class Spool:
     def _do(self, call: Callable[[sqlite3.Connection], T]) -> T:
         return self._writer.submit(call).result()
 
-    def _append(self, db: sqlite3.Connection, snapshot: Snapshot, rest: bytes) -> Identity | None:
-        identity, record, movement = None, snapshot.record, snapshot.movement
-        used = db.execute("select bytes from usage").fetchone()[0] if record is not None else 0
-        if (why := self._refusal(record.schema.lane if record is not None else Lane.NORMAL, used)) is not None:
-            raise Refused(why)
-        self._disk.take(len(rest) + (len(movement.body) if movement is not None else 0))
-        if record is not None:
-            identity = self._insert(db, record, rest, None)
-        if movement is not None:
-            spool_records.move_baseline(db, movement)
-        return identity
+    def _append(self, db: sqlite3.Connection, snapshots: Sequence[tuple[Snapshot, bytes]]) -> list[Identity | None]:
+        """`snapshots`: each with the compressed rest of its record."""
+        (used,) = db.execute("select bytes from usage").fetchone()
+        identities: list[Identity | None] = []
+        added = 0
+        for snapshot, rest in snapshots:
+            identity, record, movement = None, snapshot.record, snapshot.movement
+            lane = record.schema.lane if record is not None else Lane.NORMAL
+            if (why := self._refusal(lane, used + added if record is not None else 0)) is not None:
+                raise Refused(why)
+            self._disk.take(len(rest) + (len(movement.body) if movement is not None else 0))
+            if record is not None:
+                identity, size = self._insert(db, record, rest, None)
+                added += size
+            if movement is not None:
+                spool_records.move_baseline(db, movement)
+            identities.append(identity)
+        spool_records.note_usage(db, sum(identity is not None for identity in identities), added)
+        return identities
 
     def _refusal(self, lane: Lane, used_bytes: int) -> str | None:
         if used_bytes >= self._limit_bytes:
@@ -222,22 +230,24 @@ class Spool:
         final = state.own.all_sent and is_final(state)
         record, facts = build(state, final)
         rest = zstandard.ZstdCompressor(level=3).compress(record.rest)
-        identity = self._insert(db, record, rest, facts, seq)
+        identity, size = self._insert(db, record, rest, facts, seq)
+        spool_records.note_usage(db, 1, size)
         if final:
             epochs.end(db, collector, epoch)
         return identity
 
     def _insert(
         self, db: sqlite3.Connection, record: Record, rest: bytes, facts: HeartbeatFacts | None, seq: int | None = None
-    ) -> Identity:
+    ) -> tuple[Identity, int]:
+        """Its identity, and the bytes that it takes."""
         schema = record.schema
         seq = seq or epochs.next_seq(db, record.collector, record.epoch, schema.lane)
         identity = Identity(record.collector, record.epoch, schema.lane, seq)
-        spool_records.insert(db, identity, record, self._codec(schema).assemble(identity, b""), rest, facts)
+        size = spool_records.insert(db, identity, record, self._codec(schema).assemble(identity, b""), rest, facts)
         if schema.id not in self._schemas:
             self._schemas = {**self._schemas, schema.id: schema.text}
         self._inserted = True
-        return identity
+        return identity, size
 
     def _codec(self, schema: MetricSchema) -> RecordCodec:
         if schema.id not in self._codecs:

@@ -19,8 +19,8 @@ OVERHEAD_BYTES = 200
 
 def insert(
     db: sqlite3.Connection, identity: Identity, record: Record, head: bytes, rest: bytes, facts: HeartbeatFacts | None
-) -> None:
-    """Keep a record and its schema. `head`: the body's beginning; `rest`: the compressed remainder."""
+) -> int:
+    """Keep a record and its schema; the bytes that it takes. `head`: the body's beginning; `rest`: the compressed remainder."""
     schema = record.schema
     db.execute("insert or ignore into schemas values (?, ?)", (schema.id, schema.text))
     who = (identity.collector, identity.epoch, identity.lane.value, identity.seq, schema.name, schema.id)
@@ -29,7 +29,12 @@ def insert(
         f"insert into records ({COLUMNS}) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, null)",  # noqa: S608  (a constant)
         (*who, *body, facts_to_text(facts) if facts else None),
     )
-    db.execute("update usage set records = records + 1, bytes = bytes + ?", (len(head) + len(rest) + OVERHEAD_BYTES,))
+    return len(head) + len(rest) + OVERHEAD_BYTES
+
+
+def note_usage(db: sqlite3.Connection, records: int, size: int) -> None:
+    """So many more records, of so many bytes."""
+    db.execute("update usage set records = records + ?, bytes = bytes + ?", (records, size))
 
 
 def move_baseline(db: sqlite3.Connection, movement: Movement) -> None:
@@ -81,11 +86,12 @@ def shorten(db: sqlite3.Connection, record: int, error: str) -> None:
     """Make a stub of a record: its body goes, its identity stays."""
     (size,) = db.execute("select length(head) + length(rest) from records where id = ?", (record,)).fetchone()
     db.execute("update records set head = x'', rest = x'', error = ? where id = ?", (error, record))
-    db.execute("update usage set bytes = bytes - ?", (size,))
+    note_usage(db, 0, -size)
 
 
 def acknowledge(db: sqlite3.Connection, ids: Iterable[int]) -> None:
     """Delete records, and the epochs that a heartbeat among them called final."""
+    records = freed = 0
     for record in ids:
         row: Any = db.execute(
             "delete from records where id = ? returning collector, facts, length(head) + length(rest)", (record,)
@@ -93,6 +99,7 @@ def acknowledge(db: sqlite3.Connection, ids: Iterable[int]) -> None:
         if row is None:
             continue
         collector, facts, size = row
-        db.execute("update usage set records = records - 1, bytes = bytes - ?", (size + OVERHEAD_BYTES,))
+        records, freed = records + 1, freed + size + OVERHEAD_BYTES
         if facts:
             epochs.forget(db, collector, facts_from_text(facts).final)
+    note_usage(db, -records, -freed)
