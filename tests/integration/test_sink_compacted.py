@@ -60,6 +60,19 @@ def test_an_answer_is_a_copy(settings: Settings, topic: str, reader: CompactedRe
     assert first == {b"a": b"1"}
 
 
+def test_what_is_refused_counts_as_not_written(settings: Settings, topic: str) -> None:
+    """Values and deletions; the last one that was accepted stays, whether they were read together or one by one."""
+    records = [Record(b"a", value, []) for value in (b"1", b"bad", b"2", b"bad", None, b"bad")]
+    with CompactedReader(settings.kafka, topic, name="test", accept=lambda key, value: value != b"bad") as reader:
+        told = []
+        for each in records:
+            Feed(settings).send(topic, each)
+            told.append(reader.read_to_end(10))
+    assert told == [{b"a": b"1"}, {b"a": b"1"}, {b"a": b"2"}, {b"a": b"2"}, {}, {}]
+    with CompactedReader(settings.kafka, topic, name="test", accept=lambda key, value: value is not None) as reader:
+        assert reader.read_to_end(10) == {b"a": b"bad"}
+
+
 def test_a_topic_that_is_made_anew_is_read_anew(settings: Settings, topic: str, reader: CompactedReader) -> None:
     Feed(settings).send(topic, *(Record(b"old%d" % number, b"1", []) for number in range(5)))
     assert len(reader.read_to_end(10)) == 5

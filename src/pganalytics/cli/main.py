@@ -3,7 +3,7 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, check, config, dead_letters, metrics, replay, retire, services, setup
+from pganalytics.cli import audit, check, config, dead_letters, metrics, quota, replay, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 
@@ -61,6 +61,15 @@ def build_app() -> typer.Typer:
         "admitted", help="What was admitted and is still in its topic. Exit 1: nothing matches, or not all can be sent."
     )(guarded(replay.admitted))
     app.add_typer(again, name="replay")
+    quotas = typer.Typer(no_args_is_help=True, help="What collectors may send: overrides of the settings, without a restart.")
+    quotas.command("set", help="Set what a collector, or all that a pattern fits, may send; replaces what NAME had.")(
+        guarded(quota.set_)
+    )
+    quotas.command("list", help="All that are set, in the order in which they count. Exit 1: one cannot be used.")(
+        guarded(quota.list_)
+    )
+    quotas.command("unset", help="Take back what was set under a name. Exit 1: nothing was.")(guarded(quota.unset))
+    app.add_typer(quotas, name="quota")
     return app
 
 

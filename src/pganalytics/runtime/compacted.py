@@ -1,7 +1,7 @@
 """A compacted topic of one partition, read whole: to its end, by a plain consumer that is in no group and commits nothing."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,6 +11,8 @@ from pganalytics.runtime.errors import Unreachable
 from pganalytics.runtime.kafka import client_config
 from pganalytics.runtime.settings import Kafka
 
+Accept = Callable[[bytes, bytes | None], bool]
+
 POLL_S = 0.2
 RETRY_S = 0.1
 
@@ -19,10 +21,13 @@ class CompactedReader:
     """The newest value of every key. It remembers its position, so each read costs only what is new. For one thread.
 
     A topic that is shorter than the position was made anew: it is read from its start, and what it held before is forgotten.
+    `accept` is asked of each record, of a deletion with None for the value. What it refuses counts as not written: the value
+    before stays. Compaction does not know that, so a reader that starts later may find no value at all.
     """
 
-    def __init__(self, kafka: Kafka, topic: str, *, name: str) -> None:
+    def __init__(self, kafka: Kafka, topic: str, *, name: str, accept: Accept | None = None) -> None:
         self.topic = topic
+        self._accept = accept
         self._consumer = Consumer(
             client_config(
                 kafka,
@@ -86,12 +91,17 @@ class CompactedReader:
         if error is None:
             key, value = message.key(), message.value()
             if isinstance(key, bytes):
-                if value is None:
-                    self._values.pop(key, None)
-                else:
-                    self._values[key] = value
+                self._note(key, value if isinstance(value, bytes) else None)
             self._next = int(message.offset() or 0) + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next = max(self._next, int(message.offset() or 0))  # compaction may have removed the last offsets
         elif error.fatal():
             raise KafkaException(error)
+
+    def _note(self, key: bytes, value: bytes | None) -> None:
+        if self._accept is not None and not self._accept(key, value):
+            return
+        if value is None:
+            self._values.pop(key, None)
+        else:
+            self._values[key] = value

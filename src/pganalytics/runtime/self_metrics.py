@@ -45,7 +45,7 @@ LABELS = {
     "outcome": "what became of it; the metric's own line has the words",
     "reason": "why, in a word of pganalytics; empty where the outcome says all. Of SQLSTATEs those that have a cure are named, "
     "the others are sqlstate:other",
-    "verdict": "passed, or deferred for being over quota",
+    "verdict": "passed, deferred for being over quota, or shed for being beyond its ceiling",
 }
 """What labels mean. Values are ours or of the settings: nothing that a target says becomes one."""
 
@@ -149,14 +149,14 @@ STREAMS = (
         Service.STREAMS,
         "pganalytics_streams_records_total",
         Kind.COUNTER,
-        "Records that were admitted, by the lane in which they were collected; one that is processed again counts again.",
+        "Records that were dealt with, by the lane in which they were collected; one that is processed again counts again.",
         ("lane", "verdict"),
     ),
     SelfMetric(
         Service.STREAMS,
         "pganalytics_streams_events_total",
         Kind.COUNTER,
-        "Events that were told: deferred, gap, gap_filled or position_outside_log.",
+        "Events that were told: deferred, shed, gap, gap_filled or position_outside_log.",
         ("kind",),
     ),
     SelfMetric(
@@ -164,6 +164,12 @@ STREAMS = (
         "pganalytics_streams_batches_total",
         Kind.COUNTER,
         "Batches of which everything is acknowledged by Kafka.",
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_quota_overrides",
+        Kind.GAUGE,
+        "Overrides of quotas that are in effect, by collector or by pattern.",
     ),
     SelfMetric(
         Service.STREAMS, "pganalytics_streams_rebalances_total", Kind.COUNTER, "Times that partitions were assigned or revoked."

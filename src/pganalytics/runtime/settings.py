@@ -90,6 +90,7 @@ class MetricSettings(Section):
     )
 
 
+MetricName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 Preset = Literal["minimal", "standard", "full", "cloud"]
 Pattern = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -155,19 +156,41 @@ class Collect(Section):
     http_port: HttpPort = 9611
 
 
-class Quota(Section):
-    """What one collector may send; more is deferred. Critical records always pass and count as debt."""
+RecordsPerS = Annotated[float, Field(gt=0, le=1e6)]
+RowsPerS = Annotated[float, Field(gt=0, le=1e9)]
+BytesPerS = Annotated[float, Field(gt=0, le=1e10)]
+BurstS = Annotated[float, Field(ge=1, le=86400)]
 
-    records_per_s: float = Field(10, gt=0, le=1e6, description="Records per second.")
-    rows_per_s: float = Field(2000, gt=0, le=1e9, description="Rows per second.")
-    bytes_per_s: float = Field(200_000, gt=0, le=1e10, description="Bytes of bodies per second.")
-    burst_s: float = Field(120, ge=1, le=86400, description="Seconds of quota that may be saved up.")
+
+class Quota(Section):
+    """What one collector may send; more is deferred, and far more is shed. `pganalytics quota set` replaces the first four.
+
+    A collector of one database sends about 12 records a minute: the defaults are 25 times its pace, and 25 minutes of it at once.
+    """
+
+    records_per_s: RecordsPerS = Field(5, description="Records per second.")
+    rows_per_s: RowsPerS = Field(2000, description="Rows per second.")
+    bytes_per_s: BytesPerS = Field(200_000, description="Bytes of bodies per second.")
+    burst_s: BurstS = Field(60, description="Seconds of quota that may be saved up.")
+    critical_burst_s: float = Field(
+        3600,
+        ge=1,
+        le=86400,
+        description="Seconds of quota that critical records may take at once, as debt; more of them are deferred as others are.",
+    )
+    ceiling_s: float = Field(
+        86400, ge=1, le=2_592_000, description="Seconds of quota, beyond the burst, that are deferred; what is beyond is shed."
+    )
 
 
 class Streams(Section):
     """The stream processors."""
 
-    quota: Quota = Field(default_factory=Quota, description="Quota of each collector.")
+    quota: Quota = Field(default_factory=Quota, description="Quota of each collector that has no other.")
+    never_shed: list[MetricName] = Field(
+        default_factory=list,
+        description="Metrics of your own that are deferred and never shed, as those of pganalytics are that send a row once.",
+    )
     batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
     poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")

@@ -9,6 +9,7 @@ from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.positions import Positions
+from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, Outgoing
 
 RECORDS = "pganalytics_streams_records_total"
@@ -16,8 +17,8 @@ EVENTS = "pganalytics_streams_events_total"
 LAG = LagNames(
     "pganalytics_streams_lag_records", "pganalytics_streams_lag_seconds", "pganalytics_streams_lag_last_look_timestamp_seconds"
 )
-PASSED, DEFERRED = "passed", "deferred"
-TOLD = (EventKind.DEFERRED, EventKind.GAP, EventKind.GAP_FILLED, EventKind.POSITION_OUTSIDE_LOG)
+PASSED, DEFERRED, SHED = "passed", "deferred", "shed"
+TOLD = (EventKind.DEFERRED, EventKind.SHED, EventKind.GAP, EventKind.GAP_FILLED, EventKind.POSITION_OUTSIDE_LOG)
 
 
 class Meters:
@@ -27,21 +28,28 @@ class Meters:
         self._measurements = measurements
         self._deferred = topics.deferred
         for lane in LANES:
-            for verdict in (PASSED, DEFERRED):
+            for verdict in (PASSED, DEFERRED, SHED):
                 measurements.count(RECORDS, 0, lane=lane, verdict=verdict)
         for kind in TOLD:
             measurements.count(EVENTS, 0, kind=kind)
         measurements.read_at_scrape(lambda: measurements.take_count("pganalytics_streams_rebalances_total", positions.generation))
 
-    def delivered(self, arrivals: Sequence[Arrival], records: Sequence[Outgoing], events: Iterable[Event]) -> None:
-        """A batch is acknowledged: one record for each arrival, in its order."""
-        verdicts = Counter(
-            (arrival.lane, DEFERRED if record.topic == self._deferred else PASSED)
-            for arrival, record in zip(arrivals, records, strict=True)
-        )
+    def watch(self, quotas: Quotas) -> None:
+        """Show how many overrides are in effect."""
+        measurements = self._measurements
+        measurements.read_at_scrape(lambda: measurements.put("pganalytics_streams_quota_overrides", quotas.overrides))
+
+    def delivered(self, arrivals: Sequence[Arrival], records: Sequence[Outgoing | None], events: Iterable[Event]) -> None:
+        """A batch is acknowledged: one record for each arrival, in its order, None where it is shed."""
+        verdicts = Counter((arrival.lane, self._verdict(record)) for arrival, record in zip(arrivals, records, strict=True))
         for (lane, verdict), count in verdicts.items():
             self._measurements.count(RECORDS, count, lane=lane, verdict=verdict)
         for event in events:
             self._measurements.count(EVENTS, kind=event.kind)
         self._measurements.count("pganalytics_streams_batches_total")
         self._measurements.put_now("pganalytics_streams_last_batch_timestamp_seconds")
+
+    def _verdict(self, record: Outgoing | None) -> str:
+        if record is None:
+            return SHED
+        return DEFERRED if record.topic == self._deferred else PASSED

@@ -43,7 +43,8 @@ class Pipeline:
             return
         decided = self._processor.process(arrivals)
         events = decided.events + self._outside(arrivals, starts)
-        await self._outputs.deliver(decided.records + [event_record(self._topics, event) for event in events])
+        records = [record for record in decided.records if record is not None]
+        await self._outputs.deliver(records + [event_record(self._topics, event) for event in events])
         self._meters.delivered(arrivals, decided.records, events)
         if generation == self._positions.generation:
             self._positions.finish(taken)

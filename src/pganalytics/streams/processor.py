@@ -1,4 +1,4 @@
-"""What becomes of a batch: admitted or deferred records, and events. No I/O, no clock; decides on headers alone.
+"""What becomes of a batch: records admitted, deferred or shed, and events. No I/O, no clock; decides on headers alone.
 
 A record whose headers cannot be read, or belie its key or its topic, goes unchanged to the admitted topic of the lane that
 it came in: the sink dead-letters it, with its bytes.
@@ -17,18 +17,21 @@ from pganalytics.streams import gaps, quota
 from pganalytics.streams.bounded import Bounded
 from pganalytics.streams.gaps import Change, Sight
 from pganalytics.streams.lanes import Facts, choose, topic_of
-from pganalytics.streams.quota import Account, Limits, Load, Verdict
+from pganalytics.streams.quota import Account, Load, Verdict
+from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, HeaderPairs, Outgoing
 
 MOST_COLLECTORS = 50_000
 MOST_SEQUENCES = 200_000
 OURS = frozenset(name for name, _ in stamp(0, 0))
 KIND = {Change.OPENED: EventKind.GAP, Change.FILLED: EventKind.GAP_FILLED}
+HELD = {Verdict.DEFERRED: EventKind.DEFERRED, Verdict.SHED: EventKind.SHED}
+WHY = {EventKind.DEFERRED: "over quota", EventKind.SHED: "beyond the ceiling of its quota"}
 
 
 @dataclass(slots=True)
 class Run:
-    """Consecutive seqs of one sequence that were deferred in this batch. `first` is the record that began it."""
+    """Consecutive seqs of one sequence that had one fate in this batch. `first` is the record that began it."""
 
     first: Arrival
     low: int
@@ -37,9 +40,9 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What is sent for one batch. `records`: one for each arrival, in its order. `events`: to be sent after them."""
+    """What is sent for one batch. `records`: one for each arrival, in its order, None where it is shed. `events`: after them."""
 
-    records: list[Outgoing]
+    records: list[Outgoing | None]
     events: list[Event]
 
 
@@ -47,17 +50,17 @@ class Decided:
 class Outcome:
     """What has been decided of a batch so far."""
 
-    records: list[Outgoing] = field(default_factory=list)
+    records: list[Outgoing | None] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    deferred: dict[Stream, list[Run]] = field(default_factory=dict)
+    held: dict[tuple[EventKind, Stream], list[Run]] = field(default_factory=dict)
 
 
 class Processor:
     """Holds what is known of collectors, in memory and bounded; what a restart forgets is one burst, and holes not yet seen."""
 
-    def __init__(self, topics: Topics, limits: Limits) -> None:
+    def __init__(self, topics: Topics, quotas: Quotas) -> None:
         self._topics = topics
-        self._limits = limits
+        self._quotas = quotas
         self._accounts: Bounded[str, Account] = Bounded(MOST_COLLECTORS)
         self._sights: Bounded[Stream, Sight] = Bounded(MOST_SEQUENCES)
 
@@ -71,20 +74,34 @@ class Processor:
                 outcome.records.append(Outgoing(topic, arrival.partition, arrival.key, arrival.value, arrival.headers))
             else:
                 self._decide(arrival, headers, outcome)
-        events = outcome.events + [_deferred(stream, run) for stream, runs in outcome.deferred.items() for run in runs]
+        events = outcome.events + [_held(kind, stream, run) for (kind, stream), runs in outcome.held.items() for run in runs]
         return Decided(outcome.records, events)
 
     def _decide(self, arrival: Arrival, headers: Headers, outcome: Outcome) -> None:
         who = headers.identity
         self._watch(arrival, who, outcome)
-        exempt = who.lane is Lane.CRITICAL or headers.metric == HEARTBEAT
-        load = Load(arrival.at_us, headers.rows, arrival.size, exempt)
-        account, verdict = quota.judge(self._accounts.get(who.collector), load, self._limits)
-        self._accounts.put(who.collector, account)
-        if verdict is Verdict.DEFERRED:
-            _note_deferred(outcome, arrival, who)
+        verdict = self._judge(arrival, headers)
+        if verdict is not Verdict.ADMITTED:
+            _note_held(outcome, HELD[verdict], arrival, who)
+        if verdict is Verdict.SHED:
+            outcome.records.append(None)
+            return
         topic = topic_of(choose(Facts(who.lane, verdict)), self._topics)
         outcome.records.append(Outgoing(topic, arrival.partition, arrival.key, arrival.value, stamped(arrival)))
+
+    def _judge(self, arrival: Arrival, headers: Headers) -> Verdict:
+        collector = headers.identity.collector
+        load = Load(
+            at_us=arrival.at_us,
+            rows=min(headers.rows, arrival.size),  # a row is at least one byte of the body: more than that is a lie
+            size=arrival.size,
+            critical=arrival.lane is Lane.CRITICAL,
+            heartbeat=headers.metric == HEARTBEAT,
+            kept=self._quotas.is_kept(headers.metric),
+        )
+        account, verdict = quota.judge(self._accounts.get(collector), load, self._quotas.limits_of(collector))
+        self._accounts.put(collector, account)
+        return verdict
 
     def _watch(self, arrival: Arrival, who: Identity, outcome: Outcome) -> None:
         stream = who.stream
@@ -135,16 +152,16 @@ def event_record(topics: Topics, event: Event) -> Outgoing:
     return Outgoing(topics.events, None, event.collector.encode(), event.encode())
 
 
-def _note_deferred(outcome: Outcome, arrival: Arrival, who: Identity) -> None:
-    runs = outcome.deferred.setdefault(who.stream, [])
+def _note_held(outcome: Outcome, kind: EventKind, arrival: Arrival, who: Identity) -> None:
+    runs = outcome.held.setdefault((kind, who.stream), [])
     if runs and runs[-1].low <= who.seq <= runs[-1].high + 1:
         runs[-1].high = max(runs[-1].high, who.seq)
     else:
         runs.append(Run(arrival, who.seq, who.seq))
 
 
-def _deferred(stream: Stream, run: Run) -> Event:
-    return _event(EventKind.DEFERRED, run.first, stream, Ranges(((run.low, run.high),)), "over quota")
+def _held(kind: EventKind, stream: Stream, run: Run) -> Event:
+    return _event(kind, run.first, stream, Ranges(((run.low, run.high),)), WHY[kind])
 
 
 def _event(kind: EventKind, arrival: Arrival, stream: Stream, ranges: Ranges, detail: str) -> Event:

@@ -5,14 +5,17 @@ import logging
 import threading
 import time
 
+from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, SettingsError, Unreachable
+from pganalytics.runtime.follower import Follower
 from pganalytics.runtime.kafka import topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
+from pganalytics.streams.quotas import Quotas
 
 logger = logging.getLogger(__name__)
 
@@ -30,12 +33,15 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
             raise
         raise SettingsError(f"the streams need {error.name}: install `pganalytics[streams]`") from error
     measurements = build_measurements(Service.STREAMS)
-    worker = Worker(settings, measurements)
+    quotas = Quotas(settings.streams.quota, never_shed=settings.streams.never_shed)
+    worker = Worker(settings, measurements, quotas=quotas)
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     if problems := topic_problems(settings.kafka, topics.table()):
         raise Unreachable("\n".join(problems))
+    overrides = _read_overrides(settings, topics, quotas)
     delivered = threading.Event()
     with serving(measurements, lifecycle, settings.streams, section="streams"):
+        lifecycle.spawn("streams-quotas", lambda: overrides.run(lifecycle.stop))
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
         lag = worker.lag_watch()
         lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
@@ -51,3 +57,11 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     if lifecycle.failure is not None:
         raise Crash(f"streams: {lifecycle.failure!r}") from lifecycle.failure
     logger.info("streams stopped", extra={"reason": lifecycle.reason, "threads_left": ",".join(late)})
+
+
+def _read_overrides(settings: Settings, topics: Topics, quotas: Quotas) -> Follower:
+    """The topic `quotas`, read to its end, so that the first decision knows all of it."""
+    reader = CompactedReader(settings.kafka, topics.quotas, name="streams-quotas", accept=quotas.accept)
+    follower = Follower(reader, quotas.take)
+    follower.read(settings.kafka.timeout_s)
+    return follower

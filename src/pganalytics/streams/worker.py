@@ -23,7 +23,7 @@ from pganalytics.streams.overrides import App, check_versions
 from pganalytics.streams.pipeline import Pipeline
 from pganalytics.streams.positions import Positions
 from pganalytics.streams.processor import Processor
-from pganalytics.streams.quota import Limits
+from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.repeats import quieten
 from pganalytics.streams.security import credentials_of
 
@@ -35,8 +35,9 @@ TICK_S = 0.1
 class Worker:
     """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings."""
 
-    def __init__(self, settings: Settings, measurements: Measurements) -> None:
+    def __init__(self, settings: Settings, measurements: Measurements, *, quotas: Quotas) -> None:
         check_versions()
+        self._quotas = quotas
         self._settings = settings
         self._measurements = measurements
         self._credentials = credentials_of(settings.kafka.options)
@@ -58,13 +59,15 @@ class Worker:
         quieten()
         topics, positions = self._topics, self._positions
         offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
+        meters = Meters(self._measurements, topics, positions)
+        meters.watch(self._quotas)
         pipeline = Pipeline(
             topics,
             positions,
             guard=Guard(offsets, positions, stopping=stop.is_set),
-            processor=Processor(topics, Limits.of(self._settings.streams.quota)),
+            processor=Processor(topics, self._quotas),
             outputs=self.outputs,
-            meters=Meters(self._measurements, topics, positions),
+            meters=meters,
         )
         app = build_app(
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop

@@ -40,6 +40,7 @@ def test_help_and_version() -> None:
         "metrics",
         "dead-letters",
         "replay",
+        "quota",
         "config",
         "version",
     ):
@@ -57,7 +58,9 @@ def test_wrong_usage(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", ["collect", "streams", "sink", "setup", "check", "metrics list", "audit", "config show"])
+@pytest.mark.parametrize(
+    "command", ["collect", "streams", "sink", "setup", "check", "metrics list", "quota list", "audit", "config show"]
+)
 def test_wrong_settings(command: str, tmp_path: Path) -> None:
     """Every command names the file, the key and the cure."""
     path = tmp_path / "settings.toml"
@@ -73,19 +76,36 @@ def test_the_traceback_is_at_v(tmp_path: Path) -> None:
     assert "Traceback" in pganalytics("config", "show", "-v", "-c", str(tmp_path / "absent.toml")).stderr
 
 
-@pytest.mark.parametrize("command", ["collect", "streams", "sink", "setup"])
+@pytest.mark.parametrize("command", ["collect", "streams", "sink", "setup", "quota list", "quota set db1 --burst-s 5"])
 def test_a_broker_that_is_not_there(command: str, tmp_path: Path) -> None:
     """One line names it and says what to do; exit code 69."""
     path = tmp_path / "settings.toml"
     kafka = f'[kafka]\nbootstrap = "127.0.0.1:{free_port()}"\ntimeout_s = 1\n'
     path.write_text(f'{kafka}[collect]\nstate_dir = "{tmp_path}/s"\n[[targets]]\nhost = "h"\n', encoding="utf-8")
-    done = pganalytics(command, "-c", str(path))
+    done = pganalytics(*command.split(), "-c", str(path))
     assert done.returncode == 69, done.stderr
     lines = [line for line in done.stderr.splitlines() if line.startswith("pganalytics: ")]
     assert len(lines) == 1
     assert "kafka 127.0.0.1:" in lines[0]
     assert "kafka.bootstrap" in lines[0]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (("db1",), "quota 'db1': set at least one of records_per_s, rows_per_s, bytes_per_s, burst_s"),
+        (("db1", "--records-per-s", "0"), "quota 'db1': records_per_s: Input should be greater than 0"),
+        (
+            ("db 1", "--burst-s", "5"),
+            "quota 'db 1': neither the id of a collector nor a pattern of * and ? and characters of ids",
+        ),
+    ],
+)
+def test_a_quota_is_checked_before_anything_is_written(arguments: tuple[str, ...], why: str) -> None:
+    """Before the broker is asked at all: exit code 2."""
+    done = pganalytics("quota", "set", *arguments, env={"PGANALYTICS_KAFKA__BOOTSTRAP": f"127.0.0.1:{free_port()}"})
+    assert (done.returncode, done.stderr) == (2, f"pganalytics: {why}\n")
 
 
 def test_config_show_as_json() -> None:

@@ -15,11 +15,11 @@ from pganalytics.streams.outputs import Outputs
 from pganalytics.streams.pipeline import Pipeline
 from pganalytics.streams.positions import Positions
 from pganalytics.streams.processor import Processor
-from pganalytics.streams.quota import Limits
+from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Outgoing
 from unit.streams.arrivals import TOPICS, arrival
 from unit.streams.test_guard import HERE, Broker, guard_of
-from unit.streams.test_processor import AMPLE, TIGHT
+from unit.streams.test_processor import AMPLE, NARROW, TIGHT
 
 
 class Sent(Outputs):
@@ -37,11 +37,11 @@ class Sent(Outputs):
 class Bench:
     """A pipeline without a broker."""
 
-    def __init__(self, broker: Broker, then: Callable[["Bench"], None] = lambda _: None, *, limits: Limits = AMPLE) -> None:
+    def __init__(self, broker: Broker, then: Callable[["Bench"], None] = lambda _: None, *, quotas: Quotas = AMPLE) -> None:
         self.positions = Positions()
         self.sent = Sent(lambda: then(self))
         guard = guard_of(broker, self.positions)
-        processor = Processor(TOPICS, limits)
+        processor = Processor(TOPICS, quotas)
         self.measurements = build_measurements(Service.STREAMS)
         meters = Meters(self.measurements, TOPICS, self.positions)
         self.pipeline = Pipeline(TOPICS, self.positions, guard=guard, processor=processor, outputs=self.sent, meters=meters)
@@ -108,7 +108,7 @@ def test_a_position_outside_the_log_is_an_event_with_the_records() -> None:
 
 def test_what_is_delivered_is_counted() -> None:
     """By lane and verdict, with the events; the fourth record and its successor are over quota, seq 5 is absent."""
-    bench = Bench(Broker(at=0), limits=TIGHT)
+    bench = Bench(Broker(at=0), quotas=TIGHT)
     asyncio.run(bench.pipeline.process([arrival(seq, offset=offset) for offset, seq in enumerate((1, 2, 3, 4, 6))]))
     assert bench.told('records_total{lane="normal",verdict="passed"}') == 3
     assert bench.told('records_total{lane="normal",verdict="deferred"}') == 2
@@ -120,6 +120,18 @@ def test_what_is_delivered_is_counted() -> None:
     assert bench.told("rebalances_total") == 0
     bench.positions.forget()
     assert bench.told("rebalances_total") == 1
+
+
+def test_what_is_shed_is_not_sent_and_is_told_before_the_position_moves() -> None:
+    seen: list[int | None] = []
+    bench = Bench(Broker(at=0), lambda bench: seen.append(bench.positions.done(HERE)), quotas=NARROW)
+    assert bench.run(*range(20)) == 20
+    assert seen == [None]
+    told = [decode_event(each.value or b"") for each in bench.sent.records if each.topic == TOPICS.events]
+    assert [(each.kind, str(each.ranges)) for each in told] == [(EventKind.DEFERRED, "4-7"), (EventKind.SHED, "8-20")]
+    assert len(bench.sent.records) - len(told) == 7
+    assert bench.told('records_total{lane="normal",verdict="shed"}') == 13
+    assert bench.told('events_total{kind="shed"}') == 1
 
 
 def test_what_is_not_delivered_is_not_counted() -> None:

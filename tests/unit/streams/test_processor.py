@@ -9,23 +9,24 @@ from hypothesis import strategies as st
 
 from pganalytics.schemas.events import Event, EventKind, decode_event
 from pganalytics.schemas.headers import Headers
-from pganalytics.schemas.identity import LANES, Lane
+from pganalytics.schemas.identity import LANES, Identity, Lane
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.streams.processor import Decided, Processor, event_record
-from pganalytics.streams.quota import Limits
+from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, Outgoing
 from unit.streams.arrivals import START_US, TOPICS, arrival
-from unit.streams.test_quota import Quota
+from unit.streams.quota_model import Quota
 
-AMPLE = Limits.of(Quota(records_per_s=1000, rows_per_s=10**6, bytes_per_s=10**8))
-TIGHT = Limits.of(Quota(records_per_s=1, rows_per_s=10**6, bytes_per_s=10**8, burst_s=3))
+AMPLE = Quotas(Quota(records_per_s=1000, rows_per_s=10**6, bytes_per_s=10**8))
+TIGHT = Quotas(Quota(1, 10**6, 10**8, burst_s=3, critical_burst_s=3600, ceiling_s=86400))
+NARROW = Quotas(Quota(1, 10**6, 10**8, burst_s=3, critical_burst_s=5, ceiling_s=4))
 
 
 def split(decided: Decided) -> tuple[list[Outgoing], list[Event]]:
-    """The records, and the events as they are read."""
+    """The records that are sent, and the events as they are read."""
     sent = [event_record(TOPICS, event) for event in decided.events]
     assert {each.topic for each in sent} <= {TOPICS.events}
-    return decided.records, [decode_event(each.value or b"") for each in sent]
+    return [record for record in decided.records if record is not None], [decode_event(each.value or b"") for each in sent]
 
 
 def test_a_record_goes_on_unchanged_with_our_two_headers() -> None:
@@ -89,10 +90,61 @@ def test_over_quota_is_deferred_and_named_in_one_event_per_run() -> None:
 
 def test_critical_records_and_heartbeats_always_pass() -> None:
     batch = [arrival(seq, lane=Lane.CRITICAL, metric="blocking") for seq in range(1, 50)]
-    batch += [arrival(seq, metric="heartbeat") for seq in range(1, 50)]
+    batch += [arrival(seq, metric="heartbeat", at_us=START_US + seq * 10_000_000) for seq in range(1, 50)]
     sent, events = split(Processor(TOPICS, TIGHT).process(batch))
     assert {each.topic for each in sent} == {"pga.admitted.critical", "pga.admitted.normal"}
     assert events == []
+
+
+def test_beyond_the_ceiling_records_are_shed_and_named_in_one_event_per_run() -> None:
+    """They go nowhere; a dictionary's record in between is deferred, and it ends no run but its own seq's."""
+    batch = [arrival(seq, metric="query_text" if seq == 12 else "database") for seq in range(1, 21)]
+    decided = Processor(TOPICS, NARROW).process(batch)
+    assert [number + 1 for number, record in enumerate(decided.records) if record is None] == [8, 9, 10, 11, *range(13, 21)]
+    assert [record.topic for record in decided.records if record is not None][3:] == [TOPICS.deferred] * 5
+    _, events = split(decided)
+    assert [(each.kind, str(each.ranges), each.detail, each.offset) for each in events] == [
+        (EventKind.DEFERRED, "4-7", "over quota", 3),
+        (EventKind.DEFERRED, "12", "over quota", 11),
+        (EventKind.SHED, "8-11", "beyond the ceiling of its quota", 7),
+        (EventKind.SHED, "13-20", "beyond the ceiling of its quota", 12),
+    ]
+
+
+def test_lanes_and_collectors_that_interleave_do_not_cut_runs() -> None:
+    batch = [
+        arrival(seq, collector=collector, lane=lane)
+        for seq in range(1, 101)
+        for collector in "ab"
+        for lane in (Lane.NORMAL, Lane.BULK)
+    ]
+    _, events = split(Processor(TOPICS, NARROW).process(batch))
+    shed = [(each.collector, each.lane, str(each.ranges)) for each in events if each.kind is EventKind.SHED]
+    assert len(shed) == 4
+    assert all(ranges.endswith("-100") for _, _, ranges in shed)
+
+
+def test_critical_records_beyond_their_own_limit_are_deferred_and_then_shed() -> None:
+    """But for heartbeats, three at once."""
+    batch = [arrival(seq, lane=Lane.CRITICAL, metric="blocking") for seq in range(1, 21)]
+    batch += [arrival(seq, lane=Lane.CRITICAL, metric="heartbeat") for seq in range(21, 25)]
+    decided = Processor(TOPICS, NARROW).process(batch)
+    topics = [record.topic if record else None for record in decided.records]
+    assert topics == [*["pga.admitted.critical"] * 5, *[TOPICS.deferred] * 2, *[None] * 13, *["pga.admitted.critical"] * 3, None]
+    assert [str(each.ranges) for each in decided.events if each.kind is EventKind.SHED] == ["8-20", "24"]
+
+
+def test_rows_that_cannot_be_in_a_body_are_not_believed() -> None:
+    quotas = Quotas(Quota(1000, rows_per_s=10, bytes_per_s=10**8))
+    batch = [
+        arrival(1, rows=2**62),
+        arrival(2),
+        arrival(3, rows=2**62, value=None),
+        arrival(4, rows=200, value=b"b" * 200),
+        arrival(5),
+    ]
+    sent, _ = split(Processor(TOPICS, quotas).process(batch))
+    assert [each.topic == TOPICS.deferred for each in sent] == [False] * 4 + [True]
 
 
 def test_one_collector_over_quota_does_not_touch_another() -> None:
@@ -130,28 +182,33 @@ def test_the_same_batch_makes_the_same_events() -> None:
     ),
     st.integers(1, 9),
 )
-def test_every_record_goes_on_once_and_deferred_ranges_are_exactly_the_deferred_records(
+def test_every_record_goes_on_once_or_is_shed_and_ranges_are_exactly_the_records_of_their_fate(
     deliveries: list[tuple[str, Lane, int, int]], size: int
 ) -> None:
     """Also with redeliveries and any order: the ledger takes the union of the ranges, and it must not cover an admitted seq
-    that was never deferred."""
-    processor = Processor(TOPICS, TIGHT)
+    that was never deferred or shed."""
+    processor = Processor(TOPICS, NARROW)
     came = [
         arrival(seq, collector=collector, lane=lane, offset=offset, at_us=START_US + at_s * 1_000_000)
         for offset, (collector, lane, seq, at_s) in enumerate(deliveries)
     ]
-    sent: list[Outgoing] = []
+    sent: list[Outgoing | None] = []
     events: list[Event] = []
     for first in range(0, len(came), size):
-        records, told = split(processor.process(came[first : first + size]))
-        sent += records
-        events += told
-    assert [(each.key, each.value) for each in sent] == [(each.key, each.value) for each in came]
-    deferred = {
-        (who.stream, who.seq) for each in sent if each.topic == TOPICS.deferred for who in [Headers.decode(each.headers).identity]
-    }
-    named = {
-        (each.collector, each.epoch, each.lane, seq) for each in events if each.kind is EventKind.DEFERRED for seq in each.ranges
-    }
-    assert named == {(stream.collector, stream.epoch, stream.lane, seq) for stream, seq in deferred}
-    assert all(each.ranges == Ranges.of(each.ranges.spans) for each in events)
+        decided = processor.process(came[first : first + size])
+        sent += decided.records
+        events += split(decided)[1]
+    fates: dict[EventKind, set[Identity]] = {EventKind.DEFERRED: set(), EventKind.SHED: set()}
+    for each, record in zip(came, sent, strict=True):
+        who = Headers.decode(each.headers).identity
+        if record is None:
+            fates[EventKind.SHED].add(who)
+        else:
+            assert (record.key, record.value) == (each.key, each.value)
+            if record.topic == TOPICS.deferred:
+                fates[EventKind.DEFERRED].add(who)
+    for kind, identities in fates.items():
+        told = [event for event in events if event.kind is kind]
+        named = {Identity(one.collector, one.epoch, one.lane, seq) for one in told if one.lane for seq in one.ranges}
+        assert named == identities
+        assert all(one.ranges == Ranges.of(one.ranges.spans) for one in told)
