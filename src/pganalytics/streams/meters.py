@@ -13,7 +13,19 @@ from pganalytics.streams.records import Arrival, Outgoing
 RECORDS = "pganalytics_streams_records_total"
 EVENTS = "pganalytics_streams_events_total"
 PASSED, DEFERRED = "passed", "deferred"
-TOLD = (EventKind.DEFERRED, EventKind.GAP, EventKind.GAP_FILLED, EventKind.POSITION_OUTSIDE_LOG)
+OF_GAPS = (
+    EventKind.GAP,
+    EventKind.GAP_FILLED,
+    EventKind.GAP_CONFIRMED,
+    EventKind.TAIL,
+    EventKind.SILENT,
+    EventKind.BACK,
+    EventKind.RESTARTED,
+    EventKind.CONFLICT,
+    EventKind.CLOCK_SKEW,
+    EventKind.SEQ_REUSED,
+)
+TOLD = (EventKind.DEFERRED, EventKind.POSITION_OUTSIDE_LOG, *OF_GAPS)
 
 
 class Meters:
@@ -37,7 +49,11 @@ class Meters:
         )
         for (lane, verdict), count in verdicts.items():
             self._measurements.count(RECORDS, count, lane=lane, verdict=verdict)
-        for event in events:
-            self._measurements.count(EVENTS, kind=event.kind)
+        self.told(events)
         self._measurements.count("pganalytics_streams_batches_total")
         self._measurements.put_now("pganalytics_streams_last_batch_timestamp_seconds")
+
+    def told(self, events: Iterable[Event]) -> None:
+        """Events are acknowledged."""
+        for event in events:
+            self._measurements.count(EVENTS, kind=event.kind)
