@@ -199,6 +199,19 @@ def test_events_are_kept_once_and_change_the_ledger(settings: Settings, feed: Fe
     assert stored.one("select emitted from pganalytics.ledger") == 8
 
 
+def test_every_kind_of_event_is_kept_and_hints_change_no_ledger(settings: Settings, feed: Feed, stored: Store) -> None:
+    """Seqs that only a hint names are not known to exist: the audit must not count them."""
+    hints = [kind for kind in EventKind if kind not in (EventKind.DEFERRED, EventKind.SHED)]
+    ranges = Ranges.of([(100, 200)])
+    events = [Event(kind, Source.STREAMS, now_us(), "c", EPOCH, Lane.NORMAL, ranges, "t", 0, 1, "why") for kind in hints]
+    with running_sink(settings):
+        feed.send(feed.topics.events, *map(event_record, events))
+        feed.admit(record("c", 1))
+        until(lambda: stored.one("select count(*) from pganalytics.events") == len(hints) and stored.stored() == 1)
+    assert set(stored.one("select array_agg(kind) from pganalytics.events")) == set(hints)
+    assert stored.one("select emitted from pganalytics.ledger") == 1
+
+
 def test_two_sinks_share_the_work_and_store_each_record_once(settings: Settings, feed: Feed, stored: Store) -> None:
     """Every record comes twice, in two topics; one sink joins when the other is at work, and leaves again."""
     set_up(settings)

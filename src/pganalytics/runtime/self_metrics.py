@@ -156,7 +156,7 @@ STREAMS = (
         Service.STREAMS,
         "pganalytics_streams_events_total",
         Kind.COUNTER,
-        "Events that were told: deferred, shed, gap, gap_filled or position_outside_log.",
+        "Events that were told, by kind; one that is told again counts again.",
         ("kind",),
     ),
     SelfMetric(

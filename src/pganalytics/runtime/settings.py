@@ -183,6 +183,19 @@ class Quota(Section):
     )
 
 
+class Gaps(Section):
+    """When the streams tell that something did not come. Times are those of Kafka, while records come or nothing is unread."""
+
+    confirm_after_s: float = Field(
+        120, ge=1, le=86400, description="How long a hole may be filled before it is confirmed; longer than a sender tries again."
+    )
+    heartbeat_s: float = Field(30, ge=0.5, le=3600, description="Seconds between heartbeats, as the agents make them.")
+    silent_after: int = Field(3, ge=2, le=1000, description="Heartbeats that must be absent before a collector is silent.")
+    clock_skew_s: float = Field(
+        30, ge=1, le=86400, description="Difference between an agent's clock and Kafka's that is told; over below half of it."
+    )
+
+
 class Streams(Section):
     """The stream processors."""
 
@@ -191,6 +204,7 @@ class Streams(Section):
         default_factory=list,
         description="Metrics of your own that are deferred and never shed, as those of pganalytics are that send a row once.",
     )
+    gaps: Gaps = Field(default_factory=Gaps, description="What is told of records and heartbeats that do not come.")
     batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
     poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")

@@ -35,6 +35,14 @@ class EventKind(StrEnum):
     ORPHANED = "orphaned"
     SPOOL_ROLLED_BACK = "spool_rolled_back"
     RETIRED = "retired"
+    GAP_CONFIRMED = "gap_confirmed"
+    TAIL = "tail"
+    SILENT = "silent"
+    BACK = "back"
+    RESTARTED = "restarted"
+    CONFLICT = "conflict"
+    CLOCK_SKEW = "clock_skew"
+    SEQ_REUSED = "seq_reused"
 
 
 class Source(StrEnum):

@@ -18,7 +18,19 @@ LAG = LagNames(
     "pganalytics_streams_lag_records", "pganalytics_streams_lag_seconds", "pganalytics_streams_lag_last_look_timestamp_seconds"
 )
 PASSED, DEFERRED, SHED = "passed", "deferred", "shed"
-TOLD = (EventKind.DEFERRED, EventKind.SHED, EventKind.GAP, EventKind.GAP_FILLED, EventKind.POSITION_OUTSIDE_LOG)
+OF_GAPS = (
+    EventKind.GAP,
+    EventKind.GAP_FILLED,
+    EventKind.GAP_CONFIRMED,
+    EventKind.TAIL,
+    EventKind.SILENT,
+    EventKind.BACK,
+    EventKind.RESTARTED,
+    EventKind.CONFLICT,
+    EventKind.CLOCK_SKEW,
+    EventKind.SEQ_REUSED,
+)
+TOLD = (EventKind.DEFERRED, EventKind.SHED, EventKind.POSITION_OUTSIDE_LOG, *OF_GAPS)
 
 
 class Meters:
@@ -44,10 +56,14 @@ class Meters:
         verdicts = Counter((arrival.lane, self._verdict(record)) for arrival, record in zip(arrivals, records, strict=True))
         for (lane, verdict), count in verdicts.items():
             self._measurements.count(RECORDS, count, lane=lane, verdict=verdict)
-        for event in events:
-            self._measurements.count(EVENTS, kind=event.kind)
+        self.told(events)
         self._measurements.count("pganalytics_streams_batches_total")
         self._measurements.put_now("pganalytics_streams_last_batch_timestamp_seconds")
+
+    def told(self, events: Iterable[Event]) -> None:
+        """Events are acknowledged."""
+        for event in events:
+            self._measurements.count(EVENTS, kind=event.kind)
 
     def _verdict(self, record: Outgoing | None) -> str:
         if record is None:

@@ -4,7 +4,7 @@ A record whose headers cannot be read, or belie its key or its topic, goes uncha
 it came in: the sink dead-letters it, with its bytes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pganalytics.schemas.errors import HeaderError
@@ -13,18 +13,16 @@ from pganalytics.schemas.headers import HEARTBEAT, Headers, stamp
 from pganalytics.schemas.identity import Identity, Lane, Stream
 from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
-from pganalytics.streams import gaps, quota
+from pganalytics.streams import quota
 from pganalytics.streams.bounded import Bounded
-from pganalytics.streams.gaps import Change, Sight
 from pganalytics.streams.lanes import Facts, choose, topic_of
 from pganalytics.streams.quota import Account, Load, Verdict
 from pganalytics.streams.quotas import Quotas
-from pganalytics.streams.records import Arrival, HeaderPairs, Outgoing
+from pganalytics.streams.records import Arrival, HeaderPairs, Outgoing, Partition
+from pganalytics.streams.watch import Terms, Watch
 
 MOST_COLLECTORS = 50_000
-MOST_SEQUENCES = 200_000
 OURS = frozenset(name for name, _ in stamp(0, 0))
-KIND = {Change.OPENED: EventKind.GAP, Change.FILLED: EventKind.GAP_FILLED}
 HELD = {Verdict.DEFERRED: EventKind.DEFERRED, Verdict.SHED: EventKind.SHED}
 WHY = {EventKind.DEFERRED: "over quota", EventKind.SHED: "beyond the ceiling of its quota"}
 
@@ -58,16 +56,22 @@ class Outcome:
 class Processor:
     """Holds what is known of collectors, in memory and bounded; what a restart forgets is one burst, and holes not yet seen."""
 
-    def __init__(self, topics: Topics, quotas: Quotas) -> None:
+    def __init__(self, topics: Topics, quotas: Quotas, terms: Terms) -> None:
         self._topics = topics
         self._quotas = quotas
         self._accounts: Bounded[str, Account] = Bounded(MOST_COLLECTORS)
-        self._sights: Bounded[Stream, Sight] = Bounded(MOST_SEQUENCES)
+        self.watch = Watch(topics, terms, self._is_over_quota)
+
+    def begin(self, starts: Mapping[Partition, int]) -> None:
+        """Reading of these partitions begins at these offsets, after an assignment."""
+        for partition, offset in starts.items():
+            self.watch.begin(partition, offset)
 
     def process(self, arrivals: Iterable[Arrival]) -> Decided:
         """Decide on a batch; everything returned must be acknowledged before the batch counts as finished."""
         outcome = Outcome()
         for arrival in arrivals:
+            outcome.events += self.watch.see(arrival)
             headers = read_headers(arrival)
             if headers is None:
                 topic = self._topics.admitted(arrival.lane)
@@ -79,7 +83,7 @@ class Processor:
 
     def _decide(self, arrival: Arrival, headers: Headers, outcome: Outcome) -> None:
         who = headers.identity
-        self._watch(arrival, who, outcome)
+        outcome.events += self.watch.see_headers(arrival, headers)
         verdict = self._judge(arrival, headers)
         if verdict is not Verdict.ADMITTED:
             _note_held(outcome, HELD[verdict], arrival, who)
@@ -103,12 +107,9 @@ class Processor:
         self._accounts.put(collector, account)
         return verdict
 
-    def _watch(self, arrival: Arrival, who: Identity, outcome: Outcome) -> None:
-        stream = who.stream
-        sight, finding = gaps.see(self._sights.get(stream), who.seq)
-        self._sights.put(stream, sight)
-        if finding is not None:
-            outcome.events.append(_event(KIND[finding.change], arrival, stream, finding.ranges, ""))
+    def _is_over_quota(self, collector: str, at_us: int) -> bool:
+        account = self._accounts.get(collector)
+        return account is not None and at_us < max(account.deferred_until_us, account.shed_until_us)
 
 
 def read_headers(arrival: Arrival) -> Headers | None:

@@ -26,10 +26,14 @@ from pganalytics.streams.processor import Processor
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.repeats import quieten
 from pganalytics.streams.security import credentials_of
+from pganalytics.streams.ticks import Ticks
+from pganalytics.streams.watch import Terms
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.1
+LOOK_S = 0.1
+TICK_END_S = 15.0
+"""For the answer to a question that is out when the process stops."""
 
 
 class Worker:
@@ -61,11 +65,13 @@ class Worker:
         offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
         meters = Meters(self._measurements, topics, positions)
         meters.watch(self._quotas)
+        ends = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-ends")
+        processor = Processor(topics, self._quotas, Terms.of(self._settings.streams.gaps))
         pipeline = Pipeline(
             topics,
             positions,
             guard=Guard(offsets, positions, stopping=stop.is_set),
-            processor=Processor(topics, self._quotas),
+            processor=processor,
             outputs=self.outputs,
             meters=meters,
         )
@@ -73,23 +79,28 @@ class Worker:
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
         )
         try:
-            await _run(app, stop)
+            await _run(app, stop, Ticks(ends, processor.watch, pipeline.tick))
         except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
             bootstrap = self._settings.kafka.bootstrap
             raise Unreachable(f"kafka {bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
         finally:
             offsets.close()
+            ends.close()
 
 
-async def _run(app: App, stop: threading.Event) -> None:
+async def _run(app: App, stop: threading.Event, ticks: Ticks) -> None:
     starting = asyncio.create_task(app.start())
+    ticking = asyncio.create_task(ticks.run(stop.is_set))
     while not stop.is_set():
-        if starting.done():
-            starting.result()
+        for task in (starting, ticking):
+            if task.done():
+                task.result()
         if app.crashed:
             raise app.crash_reason or RuntimeError("Faust crashed")
-        await asyncio.sleep(TICK_S)
+        await asyncio.sleep(LOOK_S)
     await app.stop()
+    await asyncio.wait({ticking}, timeout=TICK_END_S)
+    ticking.cancel()
     if not starting.done():
         starting.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -17,7 +17,8 @@ from pganalytics.streams.positions import Positions
 from pganalytics.streams.processor import Processor
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Outgoing
-from unit.streams.arrivals import TOPICS, arrival
+from pganalytics.streams.ticks import End
+from unit.streams.arrivals import START_US, TERMS, TOPICS, arrival, heartbeat
 from unit.streams.test_guard import HERE, Broker, guard_of
 from unit.streams.test_processor import AMPLE, NARROW, TIGHT
 
@@ -41,7 +42,7 @@ class Bench:
         self.positions = Positions()
         self.sent = Sent(lambda: then(self))
         guard = guard_of(broker, self.positions)
-        processor = Processor(TOPICS, quotas)
+        processor = Processor(TOPICS, quotas, TERMS)
         self.measurements = build_measurements(Service.STREAMS)
         meters = Meters(self.measurements, TOPICS, self.positions)
         self.pipeline = Pipeline(TOPICS, self.positions, guard=guard, processor=processor, outputs=self.sent, meters=meters)
@@ -142,3 +143,53 @@ def test_what_is_not_delivered_is_not_counted() -> None:
     with pytest.raises(CannotSend):
         bench.run(5)
     assert bench.told("batches_total") == bench.told('records_total{lane="normal",verdict="passed"}') == 0
+
+
+CRITICAL = (TOPICS.collected(Lane.CRITICAL), 0)
+LATE_US = START_US + 25_000_000
+
+
+def silent_bench(read: int) -> Bench:
+    """A collector's heartbeats, and four steps of time after the last one; the log is said to end at `read`."""
+    bench = Bench(Broker(at=0))
+    asyncio.run(bench.pipeline.process([heartbeat(seq, offset=seq - 1) for seq in (1, 2)]))
+    for step in range(1, 5):
+        asyncio.run(bench.pipeline.tick([End(CRITICAL, read, START_US + step * 25_000_000)]))
+    return bench
+
+
+def test_a_tick_tells_what_is_due_and_counts_it() -> None:
+    bench = silent_bench(read=2)
+    [told] = [decode_event(each.value or b"") for each in bench.sent.records if each.topic == TOPICS.events]
+    assert (told.kind, told.collector, told.offset) == (EventKind.SILENT, "db1", 1)
+    assert bench.told('events_total{kind="silent"}') == 1
+    assert bench.told("batches_total") == 1
+
+
+@pytest.mark.parametrize("end", [1, 3])
+def test_a_tick_moves_no_time_where_anything_is_unread_or_was_read_since(end: int) -> None:
+    assert [each for each in silent_bench(read=end).sent.records if each.topic == TOPICS.events] == []
+
+
+def test_a_tick_waits_for_the_batch_at_hand() -> None:
+    """Both change what is known of gaps."""
+    bench = Bench(Broker(at=0))
+    order: list[str] = []
+
+    class Slow(Sent):
+        async def deliver(self, records: Sequence[Outgoing]) -> None:
+            order.append(f"begin {len(records)}")
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            order.append(f"end {len(records)}")
+
+    bench.pipeline._outputs = Slow(lambda: None)
+
+    async def both() -> None:
+        batch = asyncio.create_task(bench.pipeline.process([heartbeat(1, offset=0)]))
+        while not order:
+            await asyncio.sleep(0)
+        await asyncio.gather(batch, bench.pipeline.tick([End(CRITICAL, 1, LATE_US)]))
+
+    asyncio.run(both())
+    assert order == ["begin 1", "end 1", "begin 0", "end 0"]

@@ -14,7 +14,7 @@ from pganalytics.schemas.ranges import Ranges
 from pganalytics.streams.processor import Decided, Processor, event_record
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, Outgoing
-from unit.streams.arrivals import START_US, TOPICS, arrival
+from unit.streams.arrivals import START_US, TERMS, TOPICS, arrival
 from unit.streams.quota_model import Quota
 
 AMPLE = Quotas(Quota(records_per_s=1000, rows_per_s=10**6, bytes_per_s=10**8))
@@ -31,7 +31,7 @@ def split(decided: Decided) -> tuple[list[Outgoing], list[Event]]:
 
 def test_a_record_goes_on_unchanged_with_our_two_headers() -> None:
     came = arrival(3, offset=17)
-    [sent], events = split(Processor(TOPICS, AMPLE).process([came]))
+    [sent], events = split(Processor(TOPICS, AMPLE, TERMS).process([came]))
     assert (sent.topic, sent.partition, sent.key, sent.value) == ("pga.admitted.normal", 0, b"db1", b"body")
     assert list(sent.headers) == [*came.headers, ("appended_at", str(START_US).encode()), ("src_offset", b"17")]
     assert events == []
@@ -39,14 +39,14 @@ def test_a_record_goes_on_unchanged_with_our_two_headers() -> None:
 
 @pytest.mark.parametrize("lane", LANES)
 def test_a_record_keeps_its_lane(lane: Lane) -> None:
-    [sent], _ = split(Processor(TOPICS, AMPLE).process([arrival(lane=lane)]))
+    [sent], _ = split(Processor(TOPICS, AMPLE, TERMS).process([arrival(lane=lane)]))
     assert sent.topic == TOPICS.admitted(lane)
 
 
 def test_what_a_sender_wrote_under_our_names_is_replaced() -> None:
     came = arrival(1, offset=17)
     forged = replace(came, headers=[*came.headers, ("src_offset", b"999"), ("appended_at", b"1")])
-    [sent], _ = split(Processor(TOPICS, AMPLE).process([forged]))
+    [sent], _ = split(Processor(TOPICS, AMPLE, TERMS).process([forged]))
     assert Headers.decode(sent.headers).src_offset == 17
     assert Headers.decode(sent.headers).appended_at_us == START_US
 
@@ -71,7 +71,7 @@ def broken(**changes: Any) -> Arrival:
 )
 def test_a_record_that_cannot_be_trusted_goes_on_as_it_came(came: Arrival) -> None:
     """To the topic of the lane that it came in: the sink dead-letters it with its bytes. It moves no quota and no gap."""
-    processor = Processor(TOPICS, TIGHT)
+    processor = Processor(TOPICS, TIGHT, TERMS)
     sent, events = split(processor.process([came] * 50))
     assert {(each.topic, each.key, each.value, tuple(each.headers)) for each in sent} == {
         ("pga.admitted.bulk", came.key, came.value, tuple(came.headers))
@@ -81,7 +81,7 @@ def test_a_record_that_cannot_be_trusted_goes_on_as_it_came(came: Arrival) -> No
 
 def test_over_quota_is_deferred_and_named_in_one_event_per_run() -> None:
     batch = [arrival(seq) for seq in range(1, 11)]
-    sent, events = split(Processor(TOPICS, TIGHT).process(batch))
+    sent, events = split(Processor(TOPICS, TIGHT, TERMS).process(batch))
     assert [each.topic for each in sent] == ["pga.admitted.normal"] * 3 + ["pga.admitted.deferred"] * 7
     assert [(each.kind, str(each.ranges), each.detail, each.offset) for each in events] == [
         (EventKind.DEFERRED, "4-10", "over quota", 3)
@@ -91,7 +91,7 @@ def test_over_quota_is_deferred_and_named_in_one_event_per_run() -> None:
 def test_critical_records_and_heartbeats_always_pass() -> None:
     batch = [arrival(seq, lane=Lane.CRITICAL, metric="blocking") for seq in range(1, 50)]
     batch += [arrival(seq, metric="heartbeat", at_us=START_US + seq * 10_000_000) for seq in range(1, 50)]
-    sent, events = split(Processor(TOPICS, TIGHT).process(batch))
+    sent, events = split(Processor(TOPICS, TIGHT, TERMS).process(batch))
     assert {each.topic for each in sent} == {"pga.admitted.critical", "pga.admitted.normal"}
     assert events == []
 
@@ -99,7 +99,7 @@ def test_critical_records_and_heartbeats_always_pass() -> None:
 def test_beyond_the_ceiling_records_are_shed_and_named_in_one_event_per_run() -> None:
     """They go nowhere; a dictionary's record in between is deferred, and it ends no run but its own seq's."""
     batch = [arrival(seq, metric="query_text" if seq == 12 else "database") for seq in range(1, 21)]
-    decided = Processor(TOPICS, NARROW).process(batch)
+    decided = Processor(TOPICS, NARROW, TERMS).process(batch)
     assert [number + 1 for number, record in enumerate(decided.records) if record is None] == [8, 9, 10, 11, *range(13, 21)]
     assert [record.topic for record in decided.records if record is not None][3:] == [TOPICS.deferred] * 5
     _, events = split(decided)
@@ -118,7 +118,7 @@ def test_lanes_and_collectors_that_interleave_do_not_cut_runs() -> None:
         for collector in "ab"
         for lane in (Lane.NORMAL, Lane.BULK)
     ]
-    _, events = split(Processor(TOPICS, NARROW).process(batch))
+    _, events = split(Processor(TOPICS, NARROW, TERMS).process(batch))
     shed = [(each.collector, each.lane, str(each.ranges)) for each in events if each.kind is EventKind.SHED]
     assert len(shed) == 4
     assert all(ranges.endswith("-100") for _, _, ranges in shed)
@@ -128,7 +128,7 @@ def test_critical_records_beyond_their_own_limit_are_deferred_and_then_shed() ->
     """But for heartbeats, three at once."""
     batch = [arrival(seq, lane=Lane.CRITICAL, metric="blocking") for seq in range(1, 21)]
     batch += [arrival(seq, lane=Lane.CRITICAL, metric="heartbeat") for seq in range(21, 25)]
-    decided = Processor(TOPICS, NARROW).process(batch)
+    decided = Processor(TOPICS, NARROW, TERMS).process(batch)
     topics = [record.topic if record else None for record in decided.records]
     assert topics == [*["pga.admitted.critical"] * 5, *[TOPICS.deferred] * 2, *[None] * 13, *["pga.admitted.critical"] * 3, None]
     assert [str(each.ranges) for each in decided.events if each.kind is EventKind.SHED] == ["8-20", "24"]
@@ -143,25 +143,25 @@ def test_rows_that_cannot_be_in_a_body_are_not_believed() -> None:
         arrival(4, rows=200, value=b"b" * 200),
         arrival(5),
     ]
-    sent, _ = split(Processor(TOPICS, quotas).process(batch))
+    sent, _ = split(Processor(TOPICS, quotas, TERMS).process(batch))
     assert [each.topic == TOPICS.deferred for each in sent] == [False] * 4 + [True]
 
 
 def test_one_collector_over_quota_does_not_touch_another() -> None:
-    processor = Processor(TOPICS, TIGHT)
+    processor = Processor(TOPICS, TIGHT, TERMS)
     processor.process([arrival(seq, collector="noisy") for seq in range(1, 100)])
     [sent], events = split(processor.process([arrival(1, collector="quiet")]))
     assert (sent.topic, events) == ("pga.admitted.normal", [])
 
 
 def test_a_hole_is_an_event_and_so_is_its_end() -> None:
-    processor = Processor(TOPICS, AMPLE)
+    processor = Processor(TOPICS, AMPLE, TERMS)
     _, events = split(processor.process([arrival(1), arrival(4), arrival(2)]))
     assert [(each.kind, str(each.ranges)) for each in events] == [(EventKind.GAP, "2-3"), (EventKind.GAP_FILLED, "2")]
 
 
 def test_epochs_and_lanes_are_sequences_of_their_own() -> None:
-    processor = Processor(TOPICS, AMPLE)
+    processor = Processor(TOPICS, AMPLE, TERMS)
     batch = [arrival(1), arrival(9, epoch=2048), arrival(5, lane=Lane.BULK), arrival(2), arrival(10, epoch=2048)]
     assert split(processor.process(batch))[1] == []
 
@@ -169,8 +169,8 @@ def test_epochs_and_lanes_are_sequences_of_their_own() -> None:
 def test_the_same_batch_makes_the_same_events() -> None:
     """A restart repeats what was not committed; the events' ids must not change, or people see them twice."""
     batch = [arrival(seq, offset=seq) for seq in (1, 5, *range(6, 20))]
-    once = split(Processor(TOPICS, TIGHT).process(batch))[1]
-    again = split(Processor(TOPICS, TIGHT).process(batch))[1]
+    once = split(Processor(TOPICS, TIGHT, TERMS).process(batch))[1]
+    again = split(Processor(TOPICS, TIGHT, TERMS).process(batch))[1]
     assert [each.id for each in once] == [each.id for each in again]
     assert len({each.id for each in once}) == len(once) == 2
 
@@ -187,7 +187,7 @@ def test_every_record_goes_on_once_or_is_shed_and_ranges_are_exactly_the_records
 ) -> None:
     """Also with redeliveries and any order: the ledger takes the union of the ranges, and it must not cover an admitted seq
     that was never deferred or shed."""
-    processor = Processor(TOPICS, NARROW)
+    processor = Processor(TOPICS, NARROW, TERMS)
     came = [
         arrival(seq, collector=collector, lane=lane, offset=offset, at_us=START_US + at_s * 1_000_000)
         for offset, (collector, lane, seq, at_s) in enumerate(deliveries)
