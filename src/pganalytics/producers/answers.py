@@ -37,6 +37,8 @@ PLANS_LOST = (
 )
 """What a connection's prepared statements come to when an extension has got other columns, or when a pooler that hides itself
 changes the server under them."""
+PLANS_KEPT_S = 600.0
+"""Readings at longer intervals are planned each time: theirs are large plans, which would take the server's memory for hours."""
 CHANGED_UNDER_US = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedColumn,
@@ -49,6 +51,8 @@ MANY_ROWS = 2000
 relation whose size was asked, 1.8 kB for a definition, so that 2,000 cost what an idle process costs anyway (6 MB), and 40,000
 would be 130 MB for as long as the connection is held. A new one costs milliseconds, at most every five minutes."""
 Rows = list[tuple[Any, ...]]
+Step = tuple[str, Cursor, bool | None]
+"""A statement, what takes its rows, and whether its plan is kept; None: as the session does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,14 +200,15 @@ def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answe
     befores = {text: session.cursor(binary=True) for _, text in asked_for}
     afters = {text: session.cursor(binary=True) for job, text in asked_for if job.schema.counts}
     groups = [{name: session.cursor(binary=True) for name in each} for _, each in texts]
-    in_order = [*befores.items()]
+    in_order: list[Step] = [(text, cursor, None) for text, cursor in befores.items()]
     in_order += [
-        (statements[name], cursor)
-        for (_, statements), cursors in zip(texts, groups, strict=True)
+        (statements[name], cursor, None if job.interval_s <= PLANS_KEPT_S else False)
+        for (job, _), (_, statements), cursors in zip(asked, texts, groups, strict=True)
         for name, cursor in cursors.items()
     ]
+    in_order += [(text, cursor, None) for text, cursor in afters.items()]
     asked_us = time.time_ns() // 1000
-    _run(session, asked, [*in_order, *afters.items()])
+    _run(session, asked, in_order)
     answered_us = time.time_ns() // 1000
     session.heavy = session.heavy or any(_is_heavy(job, cursors) for (job, _), cursors in zip(asked, groups, strict=True))
     before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
@@ -223,7 +228,7 @@ def _is_heavy(job: Job, cursors: Mapping[str, Cursor]) -> bool:
     return job.schema.scope is Scope.DATABASE and sum(cursor.rowcount for cursor in cursors.values()) > MANY_ROWS
 
 
-def _run(session: Session, asked: Sequence[tuple[Job, Variant]], statements: Sequence[tuple[str, Cursor]]) -> None:
+def _run(session: Session, asked: Sequence[tuple[Job, Variant]], steps: Sequence[Step]) -> None:
     """The whole transaction. Raises ExtensionMoved, and then nothing of it was run."""
     if session.facts is None:
         raise AssertionError("a variant was chosen by facts")
@@ -232,8 +237,8 @@ def _run(session: Session, asked: Sequence[tuple[Job, Variant]], statements: Seq
         with session.pipeline():
             limit_transaction(session, max(job.timeout_s for job, _ in asked))
             watches += watch_extensions(session, session.facts, [variant for _, variant in asked])
-            for text, cursor in statements:
-                cursor.execute(text)
+            for text, cursor, prepare in steps:
+                cursor.execute(text, prepare=prepare)
     except psycopg.Error as error:
         if has_moved(watches, error):
             raise ExtensionMoved("the extension is not where it was") from error
