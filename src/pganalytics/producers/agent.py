@@ -1,6 +1,6 @@
 """The agent: one `pganalytics collect` process. Builds the parts, starts their threads, ends them in order.
 
-Threads: scheduler, worker-N, heartbeats, sender, spool, http, and those of each connection pool.
+Threads: scheduler, worker-N, heartbeats, control, sender, spool, http, and those of each connection pool.
 """
 
 import logging
@@ -15,9 +15,11 @@ from confluent_kafka import KafkaException, Producer
 
 from pganalytics.producers.answers import Questions
 from pganalytics.producers.beats import Beats, agent_id
+from pganalytics.producers.control import Controls
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.listening import Listening
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.plan import Plan, make_plan
@@ -28,6 +30,7 @@ from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
+from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
 from pganalytics.runtime.kafka import producer_config, topic_problems
@@ -94,6 +97,7 @@ class Agent:
     sender: Sender
     dispatch: Dispatch
     beats: Beats
+    controls: Controls
     epochs: dict[str, int]
     interval_s: float
     threads: dict[str, threading.Thread] = field(default_factory=dict)
@@ -103,8 +107,15 @@ class Agent:
         self.threads["sender"] = self.lifecycle.spawn("sender", self.sender.run)
         self.threads["heartbeats"] = self.lifecycle.spawn("heartbeats", lambda: self.beats.run(self.lifecycle, self.interval_s))
         self.dispatch.start(self.lifecycle)
+        if self.settings.collect.control:
+            self.lifecycle.spawn("control", self._listen)
         facts = {"collectors": len(self.epochs), "workers": self.settings.collect.workers, "spool_records": self.spool.usage[0]}
         logger.info("collecting", extra=facts)
+
+    def _listen(self) -> None:
+        kafka = self.settings.kafka
+        reader = CompactedReader(kafka, Topics(kafka.prefix, kafka.partitions).control, name="collect-control")
+        Listening(reader, self.controls, frozenset(self.epochs)).run(self.lifecycle)
 
     def stop(self) -> None:
         """End in order, all before one deadline: readings, what they spooled, final heartbeats, the sender."""
@@ -158,6 +169,8 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     meters.read_at_scrape(spool, pools, states, frozenset(named))
+    controls = Controls(states, collect.most_stretch)
+    meters.read_controls(controls, frozenset(named))
     runner = Runner(Questions(pools, plan.catalogue), spool, epochs, states, Redaction(collect.redact))
     heartbeat = next(job for job in plan.jobs if job.key.metric == HEARTBEAT)
     return Agent(
@@ -166,8 +179,9 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
         spool=spool,
         pools=pools,
         sender=sender,
-        dispatch=Dispatch(plan.jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner, states, meters),
-        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters),
+        dispatch=Dispatch(plan.jobs, Workers(collect.workers), Pauses(collect.retry_max_s), runner, states, meters, controls),
+        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters, controls),
+        controls=controls,
         epochs=epochs,
         interval_s=heartbeat.interval_s,
     )

@@ -6,11 +6,12 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.control import Controls
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.results import Collected, Discovered, Failed, Gone, HeldBack, Kind, Outcome, Unavailable
@@ -54,7 +55,9 @@ class Dispatch:
         runner: JobRunner,
         states: Mapping[str, TargetState],
         meters: Meters,
+        controls: Controls | None = None,
     ) -> None:
+        self._controls = controls or Controls()
         self._jobs = {job.key: job for job in jobs if not job.is_template}
         self._templates: dict[str, list[Job]] = {}
         for job in jobs:
@@ -89,6 +92,8 @@ class Dispatch:
         schedule = Schedule.starting([(key, job.interval_s) for key, job in self._jobs.items()], time.monotonic())
         while not lifecycle.stopping:
             now = time.monotonic()
+            if changed := self._controls.take_changed():
+                schedule.stretch(self._factors(key for key in self._jobs if key.collector in changed), now)
             for key in schedule.due(now):
                 self._offer(key, now)
             self._drop_paused(now)
@@ -118,6 +123,7 @@ class Dispatch:
         self._databases[collector] = (known | databases) - left
         self._jobs |= {job.key: job for job in new}
         schedule.add([(job.key, job.interval_s) for job in new], time.monotonic())
+        schedule.stretch(self._factors(job.key for job in new), time.monotonic())
         schedule.remove(gone)
         for key in gone:
             del self._jobs[key]
@@ -125,6 +131,14 @@ class Dispatch:
             self._unavailable.pop(key, None)
         if gone:
             self._runner.forget(gone)
+
+    def _factors(self, keys: Iterable[JobKey]) -> dict[JobKey, float]:
+        return {key: self._controls.stretch(key.collector, self._jobs[key].schema.lane) for key in keys}
+
+    def _as_told(self, job: Job) -> Job:
+        """With as many rows in detail as the streams allow."""
+        rows = self._controls.rows(job.key.collector, job.limit)
+        return job if rows == job.limit else replace(job, limit=rows)
 
     def _offer(self, key: JobKey, now: float) -> None:
         if key in self._waiting or key in self._busy:
@@ -212,7 +226,7 @@ class Dispatch:
             except queue.Empty:
                 continue
             began = time.monotonic()
-            outcomes = self._runner.run([self._jobs[key] for key in keys])
+            outcomes = self._runner.run([self._as_told(self._jobs[key]) for key in keys])
             self._finished.put(_Finished(keys, outcomes, time.monotonic() - began))
 
 

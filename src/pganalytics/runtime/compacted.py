@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -13,6 +14,14 @@ from pganalytics.runtime.settings import Kafka
 
 POLL_S = 0.2
 RETRY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The newest value of a key, and when the broker appended it, in microseconds."""
+
+    value: bytes
+    appended_us: int
 
 
 class CompactedReader:
@@ -35,17 +44,21 @@ class CompactedReader:
             )
         )
         self._next = -1
-        self._values: dict[bytes, bytes] = {}
+        self._entries: dict[bytes, Entry] = {}
 
     def read_to_end(self, timeout_s: float) -> Mapping[bytes, bytes]:
         """All keys and values up to the end that the topic has when this is called; raises Unreachable.
 
         A key that was deleted (null value) is absent.
         """
+        return {key: entry.value for key, entry in self.read_entries(timeout_s).items()}
+
+    def read_entries(self, timeout_s: float) -> Mapping[bytes, Entry]:
+        """The same with the times at which they were appended."""
         deadline = time.monotonic() + timeout_s
         start, end = self._bounds(deadline)
         if self._next < start or self._next > end:
-            self._values.clear()
+            self._entries.clear()
             self._next = start
             self._consumer.assign([TopicPartition(self.topic, 0, start)])
         while self._next < end:
@@ -54,7 +67,7 @@ class CompactedReader:
             message = self._consumer.poll(POLL_S)
             if message is not None:
                 self._take(message)
-        return dict(self._values)
+        return dict(self._entries)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -87,9 +100,9 @@ class CompactedReader:
             key, value = message.key(), message.value()
             if isinstance(key, bytes):
                 if value is None:
-                    self._values.pop(key, None)
+                    self._entries.pop(key, None)
                 else:
-                    self._values[key] = value
+                    self._entries[key] = Entry(value, message.timestamp()[1] * 1000)
             self._next = int(message.offset() or 0) + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next = max(self._next, int(message.offset() or 0))  # compaction may have removed the last offsets

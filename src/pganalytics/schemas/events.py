@@ -35,6 +35,8 @@ class EventKind(StrEnum):
     ORPHANED = "orphaned"
     SPOOL_ROLLED_BACK = "spool_rolled_back"
     RETIRED = "retired"
+    SLOWED = "slowed"
+    RESUMED = "resumed"
 
 
 class Source(StrEnum):
