@@ -5,7 +5,7 @@ send something twice, and the ledger of the sink takes each record once.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from pganalytics.schemas.events import Event
 from pganalytics.schemas.topics import Topics
@@ -23,19 +23,30 @@ class Pipeline:
     """Takes batches one after another, in the event loop's thread. Any exception must end the process."""
 
     def __init__(
-        self, topics: Topics, positions: Positions, *, guard: Guard, processor: Processor, outputs: Outputs, meters: Meters
+        self,
+        topics: Topics,
+        positions: Positions,
+        *,
+        guard: Guard,
+        processor: Processor,
+        outputs: Outputs,
+        meters: Meters,
+        catch_up: Callable[[int], Awaitable[None]],
     ) -> None:
+        """`catch_up`: learns what others decided about collectors that are ours now; called before the first decision."""
         self._topics = topics
         self._positions = positions
         self._guard = guard
         self._processor = processor
         self._outputs = outputs
         self._meters = meters
+        self._catch_up = catch_up
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
         """Returns when everything made of these records is acknowledged, or when they are no longer ours."""
         generation = self._positions.generation
         starts = await self._guard.begin(arrivals)
+        await self._catch_up(generation)
         if starts is None or generation != self._positions.generation:
             return
         taken, jumps = self._positions.take(arrivals)
@@ -43,8 +54,9 @@ class Pipeline:
             return
         decided = self._processor.process(arrivals)
         events = decided.events + self._outside(arrivals, starts)
-        await self._outputs.deliver(decided.records + [event_record(self._topics, event) for event in events])
-        self._meters.delivered(arrivals, decided.records, events)
+        told = [event_record(self._topics, event) for event in events]
+        await self._outputs.deliver(decided.records + told + decided.orders)
+        self._meters.delivered(arrivals, decided.records, events, decided.orders)
         if generation == self._positions.generation:
             self._positions.finish(taken)
 

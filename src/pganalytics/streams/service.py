@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from pathlib import Path
 
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, SettingsError, Unreachable
@@ -17,8 +18,10 @@ from pganalytics.schemas.topics import Topics
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, lifecycle: Lifecycle) -> None:
+def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None) -> None:
     """Admit what is collected until a stop is requested, then finish the batch at hand, commit and leave the group.
+
+    `config` is watched for other rules of priority.
 
     Raises SettingsError or Unreachable, one line each, when something is not as it must be; Crash when a thread ended with
     an exception. An error in the agent ends the process at once, with the exit code of a crash.
@@ -30,13 +33,14 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
             raise
         raise SettingsError(f"the streams need {error.name}: install `pganalytics[streams]`") from error
     measurements = build_measurements(Service.STREAMS)
-    worker = Worker(settings, measurements)
+    worker = Worker(settings, measurements, config=config)
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     if problems := topic_problems(settings.kafka, topics.table()):
         raise Unreachable("\n".join(problems))
     delivered = threading.Event()
     with serving(measurements, lifecycle, settings.streams, section="streams"):
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
+        worker.watch(lifecycle)
         thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
         logger.info("streams started", extra={"prefix": topics.prefix})
         lifecycle.wait()

@@ -4,18 +4,24 @@ import asyncio
 import contextlib
 import logging
 import threading
+from pathlib import Path
 
 from aiokafka.errors import KafkaConnectionError
 
+from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.errors import Unreachable
+from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.runtime.offsets import GroupOffsets
-from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings import Control, Settings
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.app import build_app, group_of
+from pganalytics.streams.control import Policy
+from pganalytics.streams.controller import Controller
 from pganalytics.streams.failstop import fail_stop
 from pganalytics.streams.guard import Guard
 from pganalytics.streams.meters import Meters
+from pganalytics.streams.orders import Orders
 from pganalytics.streams.outputs import build_outputs
 from pganalytics.streams.overrides import App, check_versions
 from pganalytics.streams.pipeline import Pipeline
@@ -23,7 +29,10 @@ from pganalytics.streams.positions import Positions
 from pganalytics.streams.processor import Processor
 from pganalytics.streams.quota import Limits
 from pganalytics.streams.repeats import quieten
+from pganalytics.streams.rule_file import RuleFile
+from pganalytics.streams.rules import Rules, build_rules
 from pganalytics.streams.security import credentials_of
+from pganalytics.streams.sink_lag import SinkLag
 
 logger = logging.getLogger(__name__)
 
@@ -31,14 +40,32 @@ TICK_S = 0.1
 
 
 class Worker:
-    """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings."""
+    """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings.
 
-    def __init__(self, settings: Settings, measurements: Measurements) -> None:
+    `config`: the settings file, which is read again for other rules when it changes.
+    """
+
+    def __init__(self, settings: Settings, measurements: Measurements, *, config: Path | None = None) -> None:
         check_versions()
         self._settings = settings
-        self._measurements = measurements
+        self._config = config
         self._credentials = credentials_of(settings.kafka.options)
+        self._topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
+        self._positions = Positions()
+        self._meters = Meters(measurements, self._topics, self._positions)
+        self._controller = Controller(self._topics, _policy(settings.streams.control))
+        self._meters.read_control(self._controller)
+        limits, rules = Limits.of(settings.streams.quota), build_rules(settings.streams.rules)
+        self._processor = Processor(self._topics, limits, rules=rules, controller=self._controller)
         self.outputs = build_outputs(settings.kafka)
+
+    def watch(self, lifecycle: Lifecycle) -> None:
+        """Start the threads that look at what decisions depend on beside the records."""
+        if self._settings.streams.control.enabled:
+            lifecycle.spawn("streams-sink-lag", lambda: self._watch_sink(lifecycle.stop))
+        if self._config is not None:
+            file = RuleFile(self._config, self._settings.streams.rules, self._take_rules)
+            lifecycle.spawn("streams-rules", lambda: file.run(lifecycle.stop))
 
     async def run(self, stop: threading.Event) -> None:
         """Work until `stop`; returns when everything is committed and the group is left.
@@ -46,16 +73,18 @@ class Worker:
         Raises Unreachable when the broker went away while Faust started, else what broke Faust.
         """
         quieten()
-        topics = Topics(self._settings.kafka.prefix, self._settings.kafka.partitions)
-        offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
-        positions = Positions()
+        kafka, topics, positions = self._settings.kafka, self._topics, self._positions
+        offsets = GroupOffsets(kafka, group_of(topics), name="streams-guard")
+        reader = CompactedReader(kafka, topics.control, name="streams-orders")
+        orders = Orders(reader, self._controller, timeout_s=kafka.timeout_s, stopping=stop.is_set)
         pipeline = Pipeline(
             topics,
             positions,
             guard=Guard(offsets, positions, stopping=stop.is_set),
-            processor=Processor(topics, Limits.of(self._settings.streams.quota)),
+            processor=self._processor,
             outputs=self.outputs,
-            meters=Meters(self._measurements, topics, positions),
+            meters=self._meters,
+            catch_up=orders.catch_up,
         )
         app = build_app(
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
@@ -63,10 +92,26 @@ class Worker:
         try:
             await _run(app, stop)
         except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
-            bootstrap = self._settings.kafka.bootstrap
-            raise Unreachable(f"kafka {bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
+            raise Unreachable(f"kafka {kafka.bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
         finally:
             offsets.close()
+            reader.close()
+
+    def _watch_sink(self, stop: threading.Event) -> None:
+        offsets = GroupOffsets(self._settings.kafka, f"{self._topics.prefix}.sink", name="streams-sink-lag")
+        try:
+            SinkLag(offsets, self._topics, self._controller).run(stop)
+        finally:
+            offsets.close()
+
+    def _take_rules(self, rules: Rules | None) -> None:
+        self._meters.rules_read(taken=rules is not None)
+        if rules is not None:
+            self._processor.rules = rules
+
+
+def _policy(control: Control) -> Policy | None:
+    return Policy(round(control.interval_s * 1_000_000), control.most_stretch, control.ttl_s) if control.enabled else None
 
 
 async def _run(app: App, stop: threading.Event) -> None:
