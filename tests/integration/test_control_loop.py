@@ -17,7 +17,7 @@ from integration.producers_feed import (
     of_metric,
     with_targets,
 )
-from integration.streams_feed import Feed, events, installation, outputs, read_all, running, topics_of
+from integration.streams_feed import Feed, events, installation, outputs, patiently, read_all, running, topics_of
 from integration.test_producers_agent import Workload, wait_for_statements
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.runtime.compacted import CompactedReader
@@ -110,7 +110,7 @@ def orders(settings: Settings) -> list[Control]:
     """All that were given, in order."""
     topic = topics_of(settings).control
     consumer = Consumer(client_config(settings.kafka, name="orders", group_id="orders", enable_auto_commit=False))
-    end = consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=20)[1]
+    end = patiently(lambda: consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=20))[1]
     consumer.assign([TopicPartition(topic, 0, 0)])
     found: list[Control] = []
     while len(found) < end:
@@ -163,6 +163,29 @@ def test_streams_slow_who_stays_over_his_quota_and_a_restart_does_not_forget_it(
     assert sorted(event.at_us for event in told) == sorted({event.at_us for event in told})
     assert max(told, key=lambda event: event.at_us).kind is EventKind.RESUMED
     assert {one.reason for one in after} == {Reason.QUOTA, Reason.CALM}
+
+
+def test_the_loop_is_closed(settings: Settings, one: Watched, log: Path, tmp_path: Path) -> None:
+    """An agent that sends three records a second where two are its quota is slowed without anybody's help, and says so."""
+    load = Workload(one)
+    _, before, _ = load.counted()
+    streams_settings = {"quota": QUOTA, "control": {"interval_s": 2, "ttl_s": 300}, "http_port": 0}
+    chosen = Settings.model_validate({**with_targets(settings, one.target("one")).model_dump(), "streams": streams_settings})
+    streams = running(Settings.model_validate({**settings.model_dump(), "streams": streams_settings}), tmp_path)
+    with streams, AgentProcess(chosen, log) as agent:
+        until(lambda: orders(chosen) and orders(chosen)[-1].version in versions(chosen), 90, what="acknowledgement")
+        load.run(40)
+        wait_for_statements(chosen, 3)
+        assert agent.stop() == 0
+    told = orders(chosen)
+    assert max(one.normal for one in told) > 1
+    assert {one.reason for one in told} <= {Reason.QUOTA, Reason.CALM}
+    arrived = collected(chosen.kafka)
+    assert_contiguous(arrived)
+    at = readings(arrived, "database")
+    assert max(later - earlier for earlier, later in pairwise(at)) > 1.4
+    statement, calls, _ = load.counted()
+    assert calls_of(of_metric(arrived, "statements", "one"), statement) == calls - before == 40
 
 
 def test_rules_are_taken_up_while_it_runs_and_a_bad_file_changes_nothing(kafka: KafkaBroker, tmp_path: Path) -> None:
