@@ -6,6 +6,7 @@ Each test has topics under a prefix of its own and databases of its own. Nothing
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pganalytics.embedded.binaries import choose_postgres
@@ -15,6 +16,10 @@ from pganalytics.runtime.kafka import make_topics
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
 from servers import new_database, settings_for
+
+hypothesis.settings.register_profile("shared machine", deadline=None)
+hypothesis.settings.load_profile("shared machine")
+"""An example may wait for a processor that others use."""
 
 
 @pytest.fixture(scope="session")

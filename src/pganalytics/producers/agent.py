@@ -1,6 +1,6 @@
 """The agent: one `pganalytics collect` process. Builds the parts, starts their threads, ends them in order.
 
-Threads: scheduler, worker-N, knocks, heartbeats, sender, spool, http, and those of each connection pool.
+Threads: scheduler, worker-N, knocks, heartbeats, control, sender, spool, http, and those of each connection pool.
 """
 
 import logging
@@ -15,10 +15,12 @@ from confluent_kafka import KafkaException, Producer
 
 from pganalytics.producers.answers import Questions
 from pganalytics.producers.beats import Beats, agent_id
+from pganalytics.producers.control import Controls
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
 from pganalytics.producers.knocks import Knocks
+from pganalytics.producers.listening import Listening
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.plan import Plan, make_plan
@@ -29,6 +31,7 @@ from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
+from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
 from pganalytics.runtime.kafka import producer_config, topic_problems
@@ -95,6 +98,7 @@ class Agent:
     sender: Sender
     dispatch: Dispatch
     beats: Beats
+    controls: Controls
     epochs: dict[str, int]
     interval_s: float
     threads: dict[str, threading.Thread] = field(default_factory=dict)
@@ -104,8 +108,15 @@ class Agent:
         self.threads["sender"] = self.lifecycle.spawn("sender", self.sender.run)
         self.threads["heartbeats"] = self.lifecycle.spawn("heartbeats", lambda: self.beats.run(self.lifecycle, self.interval_s))
         self.dispatch.start(self.lifecycle)
+        if self.settings.collect.control:
+            self.lifecycle.spawn("control", self._listen)
         facts = {"collectors": len(self.epochs), "workers": self.settings.collect.workers, "spool_records": self.spool.usage[0]}
         logger.info("collecting", extra=facts)
+
+    def _listen(self) -> None:
+        kafka = self.settings.kafka
+        reader = CompactedReader(kafka, Topics(kafka.prefix, kafka.partitions).control, name="collect-control")
+        Listening(reader, self.controls, frozenset(self.epochs)).run(self.lifecycle)
 
     def stop(self) -> None:
         """End in order, all before one deadline: readings, what they spooled, final heartbeats, the sender."""
@@ -159,6 +170,8 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
     meters.read_at_scrape(spool, pools, states, frozenset(named))
+    controls = Controls(states, collect.most_stretch)
+    meters.read_controls(controls, frozenset(named))
     redaction = Redaction(collect.redact)
     runner = Runner(Questions(pools, plan.catalogue, redaction), spool, epochs, states, redaction)
     heartbeat = next(job for job in plan.jobs if job.key.metric == HEARTBEAT)
@@ -176,8 +189,10 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
             Knocks(collect.connect_timeout_s),
             states,
             meters,
+            controls,
         ),
-        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters),
+        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters, controls),
+        controls=controls,
         epochs=epochs,
         interval_s=heartbeat.interval_s,
     )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 
+from pganalytics.producers.control import Controls
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.heartbeat import PoolNumbers, Pulse, heartbeat
@@ -42,6 +43,7 @@ class Beats:
         pool_numbers: Callable[[str], PoolNumbers],
         leftover: frozenset[str],
         meters: Meters,
+        controls: Controls,
     ) -> None:
         self._spool = spool
         self._schema = schema
@@ -52,6 +54,7 @@ class Beats:
         self._pool_numbers = pool_numbers
         self._leftover = leftover
         self._meters = meters
+        self._controls = controls
 
     def run(self, lifecycle: Lifecycle, interval_s: float) -> None:
         """Beat until the lifecycle stops."""
@@ -68,7 +71,8 @@ class Beats:
         """Hand one heartbeat to the spool; `ending` asks for the last one of the epoch."""
         is_final = (lambda _: True) if ending else all_settled if collector in self._leftover else never_final
         last, counts = self._states[collector].seen()
-        pulse = Pulse(self._agent, time.time_ns() // 1000, last, counts, self._pool_numbers(collector))
+        followed = self._controls.version(collector)
+        pulse = Pulse(self._agent, time.time_ns() // 1000, last, counts, self._pool_numbers(collector), followed)
 
         def build(state: SpoolState, final: bool) -> tuple[Record, HeartbeatFacts]:  # noqa: FBT001
             values, facts = heartbeat(self._schema, pulse, state, final=final)

@@ -5,12 +5,13 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
 from pganalytics.producers.collectors import Job
+from pganalytics.producers.control import Controls
 from pganalytics.producers.knocks import Doors
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
@@ -66,7 +67,9 @@ class Dispatch:
         doors: Doors,
         states: Mapping[str, TargetState],
         meters: Meters,
+        controls: Controls | None = None,
     ) -> None:
+        self._controls = controls or Controls()
         self._jobs = {job.key: job for job in jobs if not job.is_template}
         self._templates: dict[str, list[Job]] = {}
         for job in jobs:
@@ -110,6 +113,8 @@ class Dispatch:
         schedule = Schedule.starting([(key, job.interval_s) for key, job in self._jobs.items()], time.monotonic())
         while not lifecycle.stopping:
             now = time.monotonic()
+            if changed := self._controls.take_changed():
+                schedule.stretch(self._factors(key for key in self._jobs if key.collector in changed), now)
             for key in schedule.due(now):
                 self._offer(key, now)
             self._drop_paused(now)
@@ -143,6 +148,7 @@ class Dispatch:
         self._databases[collector] = (known | databases) - left
         self._jobs |= {job.key: job for job in new}
         schedule.add([(job.key, job.interval_s) for job in new], time.monotonic())
+        schedule.stretch(self._factors(job.key for job in new), time.monotonic())
         schedule.remove(gone)
         for key in gone:
             del self._jobs[key]
@@ -151,6 +157,14 @@ class Dispatch:
         if gone:
             self._pauses.forget(gone)
             self._runner.forget(gone)
+
+    def _factors(self, keys: Iterable[JobKey]) -> dict[JobKey, float]:
+        return {key: self._controls.stretch(key.collector, self._jobs[key].schema.lane) for key in keys}
+
+    def _as_told(self, job: Job) -> Job:
+        """With as many rows in detail as the streams allow."""
+        rows = self._controls.rows(job.key.collector, job.limit)
+        return job if rows == job.limit else replace(job, limit=rows)
 
     def _offer(self, key: JobKey, now: float) -> None:
         if key in self._waiting or key in self._busy:
@@ -210,7 +224,7 @@ class Dispatch:
     def _work(self, lifecycle: Lifecycle, mailbox: _Mailbox) -> None:
         while (keys := mailbox.get()) is not None and not lifecycle.stopping:
             began = time.monotonic()
-            outcomes = self._runner.run([self._jobs[key] for key in keys])
+            outcomes = self._runner.run([self._as_told(self._jobs[key]) for key in keys])
             self._finished.put(_Finished(keys, outcomes, time.monotonic() - began, mailbox))
 
 

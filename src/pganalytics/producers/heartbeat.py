@@ -32,6 +32,7 @@ class Pulse:
     last: LastReading
     counts: Mapping[str, int]
     pool: PoolNumbers
+    control_version: int = 0
 
 
 def heartbeat(schema: MetricSchema, pulse: Pulse, state: SpoolState, *, final: bool) -> tuple[dict[str, Any], HeartbeatFacts]:
@@ -45,7 +46,7 @@ def heartbeat(schema: MetricSchema, pulse: Pulse, state: SpoolState, *, final: b
         epochs=tuple(one.epoch for one in state.old),
         final=tuple(over + [state.own.epoch] * final),
         up=pulse.last.up,
-        control=0,
+        control=pulse.control_version,
     )
     values = _target_fields(schema, pulse.last) | {
         "collected_at": pulse.now_us,
@@ -55,7 +56,7 @@ def heartbeat(schema: MetricSchema, pulse: Pulse, state: SpoolState, *, final: b
         "agent": pulse.agent,
         "spool_id": state.spool_id,
         "final": final,
-        "control_version": 0,
+        "control_version": pulse.control_version,
         "spool_records": state.records,
         "spool_bytes": state.size,
         "pool_connections": pulse.pool.connections,

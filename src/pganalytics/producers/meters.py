@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from pganalytics.producers.control import Controls
 from pganalytics.producers.failures import CURES
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Discovered, Failed, Outcome, Unavailable
@@ -61,6 +62,19 @@ class Meters:
             self._read_pools(pools)
             for collector, state in states.items():
                 self._read_state(collector, state, has_target=collector in named)
+
+        self._measurements.read_at_scrape(read)
+
+    def read_controls(self, controls: Controls, named: frozenset[str]) -> None:
+        """Take over at each scrape what the streams ask of these collectors."""
+
+        def read() -> None:
+            for collector in named:
+                version = controls.version(collector)
+                self._measurements.put("pganalytics_collect_control_version", version, collector=collector)
+                for lane in LANES:
+                    stretch = controls.stretch(collector, lane)
+                    self._measurements.put("pganalytics_collect_stretch_ratio", stretch, collector=collector, lane=lane)
 
         self._measurements.read_at_scrape(read)
 

@@ -1,12 +1,14 @@
 """When jobs are due. Pure: `now` is an argument, in seconds of any clock that does not go back.
 
 Phases come from a hash, so that a fleet never fires at once and a restart does not move them. A job that was missed (the
-machine slept) runs once and goes on from now, not once per missed interval.
+machine slept) runs once and goes on from now, not once per missed interval. Intervals may be stretched; what they are without it
+is not forgotten.
 """
 
 import hashlib
 import heapq
-from collections.abc import Collection, Iterable
+import math
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 FIRST_WITHIN_S = 3.0
@@ -27,12 +29,15 @@ class Schedule:
     """A heap of (due time, job). Belongs to one thread."""
 
     intervals: dict[JobKey, float] = field(default_factory=dict)
+    _factors: dict[JobKey, float] = field(default_factory=dict)
+    _never_ran: set[JobKey] = field(default_factory=set)
     _heap: list[tuple[float, JobKey]] = field(default_factory=list)
 
     @classmethod
     def starting(cls, jobs: Iterable[tuple[JobKey, float]], now: float) -> "Schedule":
         """All jobs with their intervals in seconds, the first run of each soon after `now`."""
         schedule = cls(dict(jobs))
+        schedule._never_ran.update(schedule.intervals)
         for key, interval_s in schedule.intervals.items():
             heapq.heappush(schedule._heap, (now + phase(key) * min(interval_s, FIRST_WITHIN_S), key))
         return schedule
@@ -41,6 +46,7 @@ class Schedule:
         """Further jobs, which run first within their interval, each at its phase."""
         for key, interval_s in jobs:
             self.intervals[key] = interval_s
+            self._never_ran.add(key)
             heapq.heappush(self._heap, (now + phase(key) * interval_s, key))
 
     def remove(self, keys: Collection[JobKey]) -> None:
@@ -49,6 +55,18 @@ class Schedule:
         heapq.heapify(self._heap)
         for key in keys:
             del self.intervals[key]
+            self._factors.pop(key, None)
+            self._never_ran.discard(key)
+
+    def stretch(self, factors: Mapping[JobKey, float], now: float) -> None:
+        """Make these jobs' intervals so many times as long as they are without it. What counts is when a job ran last: it is due
+        one new interval after that, or, where that has passed, at the next of such times. The first run comes when it comes."""
+        moved = {key: factor for key, factor in factors.items() if factor != self._factors.get(key, 1.0)}
+        if not moved:
+            return
+        self._heap = [(self._again(at, key, moved[key], now) if key in moved else at, key) for at, key in self._heap]
+        heapq.heapify(self._heap)
+        self._factors |= moved
 
     def due(self, now: float) -> list[JobKey]:
         """The jobs due by now, each at most once, in order; their next times are set."""
@@ -56,7 +74,8 @@ class Schedule:
         while self._heap and self._heap[0][0] <= now:
             at, key = heapq.heappop(self._heap)
             ready.append(key)
-            interval_s = self.intervals[key]
+            self._never_ran.discard(key)
+            interval_s = self.intervals[key] * self._factors.get(key, 1.0)
             missed = int((now - at) // interval_s)
             heapq.heappush(self._heap, (at + (missed + 1) * interval_s, key))
         return ready
@@ -64,6 +83,16 @@ class Schedule:
     def wait_s(self, now: float, most: float) -> float:
         """Seconds until the next job is due, 0 to `most`."""
         return min(max(self._heap[0][0] - now, 0.0), most) if self._heap else most
+
+    def _again(self, at: float, key: JobKey, factor: float, now: float) -> float:
+        """When a job that was due at `at` is due with another factor."""
+        if at <= now or key in self._never_ran:
+            return at
+        before = self.intervals[key] * self._factors.get(key, 1.0)
+        after = self.intervals[key] * factor
+        last = at - before
+        due = last + max(1, math.ceil((now - last) / after)) * after
+        return due if after > before else min(at, due)
 
 
 def phase(key: JobKey) -> float:

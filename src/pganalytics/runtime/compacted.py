@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,14 @@ Accept = Callable[[bytes, bytes | None], bool]
 
 POLL_S = 0.2
 RETRY_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """The newest value of a key, and when the broker appended it, in microseconds."""
+
+    value: bytes
+    appended_us: int
 
 
 class CompactedReader:
@@ -40,17 +49,21 @@ class CompactedReader:
             )
         )
         self._next = -1
-        self._values: dict[bytes, bytes] = {}
+        self._entries: dict[bytes, Entry] = {}
 
     def read_to_end(self, timeout_s: float) -> Mapping[bytes, bytes]:
         """All keys and values up to the end that the topic has when this is called; raises Unreachable.
 
         A key that was deleted (null value) is absent.
         """
+        return {key: entry.value for key, entry in self.read_entries(timeout_s).items()}
+
+    def read_entries(self, timeout_s: float) -> Mapping[bytes, Entry]:
+        """The same with the times at which they were appended."""
         deadline = time.monotonic() + timeout_s
         start, end = self._bounds(deadline)
         if self._next < start or self._next > end:
-            self._values.clear()
+            self._entries.clear()
             self._next = start
             self._consumer.assign([TopicPartition(self.topic, 0, start)])
         while self._next < end:
@@ -59,7 +72,7 @@ class CompactedReader:
             message = self._consumer.poll(POLL_S)
             if message is not None:
                 self._take(message)
-        return dict(self._values)
+        return dict(self._entries)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -91,17 +104,17 @@ class CompactedReader:
         if error is None:
             key, value = message.key(), message.value()
             if isinstance(key, bytes):
-                self._note(key, value if isinstance(value, bytes) else None)
+                self._note(key, value if isinstance(value, bytes) else None, message.timestamp()[1] * 1000)
             self._next = int(message.offset() or 0) + 1
         elif error.code() == KafkaError._PARTITION_EOF:
             self._next = max(self._next, int(message.offset() or 0))  # compaction may have removed the last offsets
         elif error.fatal():
             raise KafkaException(error)
 
-    def _note(self, key: bytes, value: bytes | None) -> None:
+    def _note(self, key: bytes, value: bytes | None, appended_us: int) -> None:
         if self._accept is not None and not self._accept(key, value):
             return
         if value is None:
-            self._values.pop(key, None)
+            self._entries.pop(key, None)
         else:
-            self._values[key] = value
+            self._entries[key] = Entry(value, appended_us)

@@ -79,6 +79,15 @@ class GroupOffsets:
             raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
         return limits[0], limits[1]
 
+    def since(self, partitions: Iterable[tuple[str, int]], at_us: int) -> dict[tuple[str, int], int | None]:
+        """The offset of the first record that was appended at this time or later; None where there is none."""
+        asked = [TopicPartition(topic, number, at_us // 1000) for topic, number in partitions]
+        answers = self._consumer.offsets_for_times(asked, timeout=self._timeout_s)
+        for answer in answers:
+            if answer.error is not None:
+                raise KafkaException(answer.error)
+        return {(each.topic, each.partition): each.offset if each.offset >= 0 else None for each in answers}
+
     def first_from(self, topic: str, number: int, offset: int) -> int | None:
         """The offset of the first record at or after `offset`, aborted ones too; markers of transactions are not records.
 

@@ -143,6 +143,20 @@ COLLECT = (
         "When a metric was last read; absent before the first time.",
         ("collector", "metric"),
     ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_stretch_ratio",
+        Kind.GAUGE,
+        "How many times longer than set the intervals of a lane are, as the streams ask; 1 when they ask nothing.",
+        ("collector", "lane"),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_control_version",
+        Kind.GAUGE,
+        "Version of the order that is followed, a time in microseconds; 0 when none is.",
+        ("collector",),
+    ),
 )
 STREAMS = (
     SelfMetric(
@@ -181,6 +195,31 @@ STREAMS = (
         "When the last batch was finished; 0 before the first.",
     ),
     *_lag(Service.STREAMS, "processed"),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_orders_total",
+        Kind.COUNTER,
+        "Orders to agents about one collector's intervals: changes, and the same again before they end.",
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_slowed_collectors",
+        Kind.GAUGE,
+        "Collectors that this process has told to read less often.",
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_sink_lag_ratio",
+        Kind.GAUGE,
+        "Age of the oldest record that the sink has not read, as a share of its topic's retention; in steps of 0.1 from 0.4 on.",
+    ),
+    SelfMetric(
+        Service.STREAMS,
+        "pganalytics_streams_rules_read_total",
+        Kind.COUNTER,
+        "Times that the settings file held other rules of priority and was taken, or could not be used and was refused.",
+        ("outcome",),
+    ),
 )
 SINK = (
     SelfMetric(

@@ -152,6 +152,8 @@ class Collect(Section):
     spool_soft_limit: float = Field(
         0.8, ge=0.1, le=1, description="Share of it above which readings are held back; the rest is kept for critical metrics."
     )
+    control: bool = Field(True, description="Read less often when the streams say so; false refuses.")
+    most_stretch: float = Field(16, ge=1, le=100, description="Most times that control may make an interval longer.")
     http_host: HttpHost = "127.0.0.1"
     http_port: HttpPort = 9611
 
@@ -196,6 +198,42 @@ class Gaps(Section):
     )
 
 
+class LaneRule(Section):
+    """Where records go for which all conditions hold; the first rule that matches counts. Heartbeats are always critical."""
+
+    metric: str = Field(
+        "*", pattern=r"^[a-z0-9_*?]{1,60}$", description="Pattern of metrics; * and ? stand for any characters and for one."
+    )
+    collector: str = Field("*", pattern=r"^[A-Za-z0-9._:@/\[\]*?-]{1,200}$", description="Pattern of collectors.")
+    verdict: Literal["admitted", "deferred"] = Field(
+        "admitted", description="What the quota said of the record: within it, or over it."
+    )
+    state: Literal["over_quota", "silent", "open_gap"] | None = Field(
+        None,
+        description="What else must be so: its collector is over quota, or without heartbeats for 90 s; its sequence has a hole.",
+    )
+    lane: Literal["critical", "normal", "bulk", "deferred"] = Field(description="Where such records go.")
+
+
+class Control(Section):
+    """How collectors are told to read less often: those that stay over quota, and all when the sink is far behind."""
+
+    enabled: bool = Field(True, description="Whether they are told.")
+    interval_s: float = Field(30, ge=1, le=600, description="How often a collector is looked at.")
+    most_stretch: float = Field(16, ge=1, le=100, description="Most times that an interval becomes longer.")
+    ttl_s: float = Field(
+        600, ge=5, le=86400, description="How long an order holds without another one; given again after a third of it."
+    )
+
+    @model_validator(mode="after")
+    def _outlives_a_look(self) -> "Control":
+        if self.ttl_s < 4 * self.interval_s:
+            raise ValueError(
+                f"ttl_s must be at least 4 times interval_s, or orders end between two looks: {4 * self.interval_s:g}"
+            )
+        return self
+
+
 class Streams(Section):
     """The stream processors."""
 
@@ -205,6 +243,10 @@ class Streams(Section):
         description="Metrics of your own that are deferred and never shed, as those of pganalytics are that send a row once.",
     )
     gaps: Gaps = Field(default_factory=Gaps, description="What is told of records and heartbeats that do not come.")
+    rules: list[LaneRule] = Field(
+        default_factory=list, max_length=100, description="Rules of priority, in order; read again when the file changes."
+    )
+    control: Control = Field(default_factory=Control, description="Telling collectors to read less often.")
     batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
     poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")

@@ -26,10 +26,15 @@ def environment(name: str) -> str | None:
     return os.environ.get(name) or None
 
 
+def settings_path(path: Path | None) -> Path | None:
+    """The settings file: `path`, or $PGANALYTICS_CONFIG, or none."""
+    named = environment(CONFIG_VARIABLE)
+    return Path(named) if path is None and named else path
+
+
 def load_settings(path: Path | None) -> Settings:
     """Settings of `path` (or of $PGANALYTICS_CONFIG, or none) and of the environment; raises SettingsError."""
-    if path is None and (named := environment(CONFIG_VARIABLE)):
-        path = Path(named)
+    path = settings_path(path)
     if path is not None:
         _check_syntax(path)
     unknown = _unknown_variables()

@@ -32,7 +32,7 @@ def _table(model: BaseModel, path: str) -> Iterator[str]:
     for key, field in type(model).model_fields.items():
         value = getattr(model, key)
         about = field.description or ""
-        if isinstance(value, BaseModel | dict) or (isinstance(value, list) and (key == "targets")):
+        if isinstance(value, BaseModel | dict) or (isinstance(value, list) and (key in ("targets", "rules"))):
             tables.append((key, value, about))
         elif value is None:
             yield f"# {key} =  # {about}"

@@ -43,6 +43,8 @@ class EventKind(StrEnum):
     CONFLICT = "conflict"
     CLOCK_SKEW = "clock_skew"
     SEQ_REUSED = "seq_reused"
+    SLOWED = "slowed"
+    RESUMED = "resumed"
 
 
 class Source(StrEnum):

@@ -25,5 +25,9 @@ class Bounded(Generic[Key, Value]):
         if len(self._entries) > self.most:
             self._entries.popitem(last=False)
 
+    def values(self) -> list[Value]:
+        """All entries, those written longest ago first. Another thread may ask."""
+        return list(self._entries.values())
+
     def __len__(self) -> int:
         return len(self._entries)

@@ -19,10 +19,15 @@ class Destination(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the choice depends on."""
+    """What the choice depends on. `over_quota` and `silent` are of the collector, `open_gap` of the record's sequence."""
 
     lane: Lane
     verdict: Verdict
+    metric: str = ""
+    collector: str = ""
+    over_quota: bool = False
+    silent: bool = False
+    open_gap: bool = False
 
 
 class AdmittedTopics(Protocol):
@@ -37,7 +42,7 @@ class AdmittedTopics(Protocol):
 
 
 def choose(facts: Facts) -> Destination:
-    """A record over quota waits; every other one stays in the lane in which it was emitted."""
+    """Where no rule matches: a record over quota waits; every other one stays in the lane in which it was emitted."""
     if facts.verdict is Verdict.DEFERRED:
         return Destination.DEFERRED
     return Destination(facts.lane.value)

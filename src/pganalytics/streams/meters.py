@@ -8,6 +8,7 @@ from pganalytics.runtime.measurements import Measurements
 from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.topics import Topics
+from pganalytics.streams.controller import Controller
 from pganalytics.streams.positions import Positions
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, Outgoing
@@ -30,7 +31,8 @@ OF_GAPS = (
     EventKind.CLOCK_SKEW,
     EventKind.SEQ_REUSED,
 )
-TOLD = (EventKind.DEFERRED, EventKind.SHED, EventKind.POSITION_OUTSIDE_LOG, *OF_GAPS)
+TOLD = (EventKind.DEFERRED, EventKind.SHED, EventKind.POSITION_OUTSIDE_LOG, EventKind.SLOWED, EventKind.RESUMED, *OF_GAPS)
+RULES_READ = "pganalytics_streams_rules_read_total"
 
 
 class Meters:
@@ -44,6 +46,8 @@ class Meters:
                 measurements.count(RECORDS, 0, lane=lane, verdict=verdict)
         for kind in TOLD:
             measurements.count(EVENTS, 0, kind=kind)
+        for outcome in ("taken", "refused"):
+            measurements.count(RULES_READ, 0, outcome=outcome)
         measurements.read_at_scrape(lambda: measurements.take_count("pganalytics_streams_rebalances_total", positions.generation))
 
     def watch(self, quotas: Quotas) -> None:
@@ -51,12 +55,19 @@ class Meters:
         measurements = self._measurements
         measurements.read_at_scrape(lambda: measurements.put("pganalytics_streams_quota_overrides", quotas.overrides))
 
-    def delivered(self, arrivals: Sequence[Arrival], records: Sequence[Outgoing | None], events: Iterable[Event]) -> None:
+    def delivered(
+        self,
+        arrivals: Sequence[Arrival],
+        records: Sequence[Outgoing | None],
+        events: Iterable[Event],
+        orders: Sequence[Outgoing] = (),
+    ) -> None:
         """A batch is acknowledged: one record for each arrival, in its order, None where it is shed."""
         verdicts = Counter((arrival.lane, self._verdict(record)) for arrival, record in zip(arrivals, records, strict=True))
         for (lane, verdict), count in verdicts.items():
             self._measurements.count(RECORDS, count, lane=lane, verdict=verdict)
         self.told(events)
+        self._measurements.count("pganalytics_streams_orders_total", len(orders))
         self._measurements.count("pganalytics_streams_batches_total")
         self._measurements.put_now("pganalytics_streams_last_batch_timestamp_seconds")
 
@@ -69,3 +80,16 @@ class Meters:
         if record is None:
             return SHED
         return DEFERRED if record.topic == self._deferred else PASSED
+
+    def read_control(self, controller: Controller) -> None:
+        """Take over at each scrape what the controller knows."""
+
+        def read() -> None:
+            self._measurements.put("pganalytics_streams_slowed_collectors", controller.slowed())
+            self._measurements.put("pganalytics_streams_sink_lag_ratio", max(controller.lag.values(), default=0.0))
+
+        self._measurements.read_at_scrape(read)
+
+    def rules_read(self, *, taken: bool) -> None:
+        """The settings file has changed."""
+        self._measurements.count(RULES_READ, outcome="taken" if taken else "refused")

@@ -6,7 +6,7 @@ send something twice, and the ledger of the sink takes each record once.
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from pganalytics.schemas.events import Event
 from pganalytics.schemas.topics import Topics
@@ -25,14 +25,24 @@ class Pipeline:
     """Takes batches and ticks one after another, in the event loop's thread. Any exception must end the process."""
 
     def __init__(
-        self, topics: Topics, positions: Positions, *, guard: Guard, processor: Processor, outputs: Outputs, meters: Meters
+        self,
+        topics: Topics,
+        positions: Positions,
+        *,
+        guard: Guard,
+        processor: Processor,
+        outputs: Outputs,
+        meters: Meters,
+        catch_up: Callable[[int], Awaitable[None]],
     ) -> None:
+        """`catch_up`: learns what others decided about collectors that are ours now; called before the first decision."""
         self._topics = topics
         self._positions = positions
         self._guard = guard
         self._processor = processor
         self._outputs = outputs
         self._meters = meters
+        self._catch_up = catch_up
         self._busy = asyncio.Lock()
 
     async def process(self, arrivals: Sequence[Arrival]) -> None:
@@ -57,6 +67,7 @@ class Pipeline:
     async def _process(self, arrivals: Sequence[Arrival]) -> None:
         generation = self._positions.generation
         starts = await self._guard.begin(arrivals)
+        await self._catch_up(generation)
         if starts is None or generation != self._positions.generation:
             return
         taken, jumps = self._positions.take(arrivals)
@@ -66,8 +77,9 @@ class Pipeline:
         decided = self._processor.process(arrivals)
         events = decided.events + self._outside(arrivals, starts)
         records = [record for record in decided.records if record is not None]
-        await self._outputs.deliver(records + [event_record(self._topics, event) for event in events])
-        self._meters.delivered(arrivals, decided.records, events)
+        told = [event_record(self._topics, event) for event in events]
+        await self._outputs.deliver(records + told + decided.orders)
+        self._meters.delivered(arrivals, decided.records, events, decided.orders)
         if generation == self._positions.generation:
             self._positions.finish(taken)
 

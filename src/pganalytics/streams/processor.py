@@ -15,33 +15,38 @@ from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams import quota
 from pganalytics.streams.bounded import Bounded
-from pganalytics.streams.lanes import Facts, choose, topic_of
-from pganalytics.streams.quota import Account, Load, Verdict
+from pganalytics.streams.controller import Controller
+from pganalytics.streams.lanes import Destination, Facts, choose, topic_of
+from pganalytics.streams.quota import Account, Limits, Load, Verdict
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, HeaderPairs, Outgoing, Partition
+from pganalytics.streams.rules import Rules
 from pganalytics.streams.watch import Terms, Watch
 
 MOST_COLLECTORS = 50_000
 OURS = frozenset(name for name, _ in stamp(0, 0))
 HELD = {Verdict.DEFERRED: EventKind.DEFERRED, Verdict.SHED: EventKind.SHED}
-WHY = {EventKind.DEFERRED: "over quota", EventKind.SHED: "beyond the ceiling of its quota"}
+OVER_QUOTA, BY_RULE, BEYOND_CEILING = "over quota", "a rule defers it", "beyond the ceiling of its quota"
 
 
 @dataclass(slots=True)
 class Run:
-    """Consecutive seqs of one sequence that had one fate in this batch. `first` is the record that began it."""
+    """Consecutive seqs of one sequence that had one fate in this batch, for one reason. `first` is the record that began it."""
 
     first: Arrival
+    why: str
     low: int
     high: int
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What is sent for one batch. `records`: one for each arrival, in its order, None where it is shed. `events`: after them."""
+    """What is sent for one batch. `records`: one for each arrival, in its order, None where it is shed. `events`: after them.
+    `orders`: for agents."""
 
     records: list[Outgoing | None]
     events: list[Event]
+    orders: list[Outgoing] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -51,12 +56,26 @@ class Outcome:
     records: list[Outgoing | None] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     held: dict[tuple[EventKind, Stream], list[Run]] = field(default_factory=dict)
+    orders: list[Outgoing] = field(default_factory=list)
 
 
 class Processor:
-    """Holds what is known of collectors, in memory and bounded; what a restart forgets is one burst, and holes not yet seen."""
+    """Holds what is known of collectors, in memory and bounded; what a restart forgets is one burst, and holes not yet seen.
 
-    def __init__(self, topics: Topics, quotas: Quotas, terms: Terms) -> None:
+    `rules` may be replaced at any time, by any thread.
+    """
+
+    def __init__(
+        self,
+        topics: Topics,
+        quotas: Quotas,
+        terms: Terms,
+        *,
+        rules: Rules | None = None,
+        controller: Controller | None = None,
+    ) -> None:
+        self.rules = rules or Rules()
+        self.controller = controller or Controller(topics, None)
         self._topics = topics
         self._quotas = quotas
         self._accounts: Bounded[str, Account] = Bounded(MOST_COLLECTORS)
@@ -79,21 +98,25 @@ class Processor:
             else:
                 self._decide(arrival, headers, outcome)
         events = outcome.events + [_held(kind, stream, run) for (kind, stream), runs in outcome.held.items() for run in runs]
-        return Decided(outcome.records, events)
+        return Decided(outcome.records, events, outcome.orders)
 
     def _decide(self, arrival: Arrival, headers: Headers, outcome: Outcome) -> None:
         who = headers.identity
         outcome.events += self.watch.see_headers(arrival, headers)
-        verdict = self._judge(arrival, headers)
-        if verdict is not Verdict.ADMITTED:
-            _note_held(outcome, HELD[verdict], arrival, who)
+        limits = self._quotas.limits_of(who.collector)
+        account, verdict = self._judge(arrival, headers, limits)
+        self._control(arrival, headers, limits, verdict, outcome)
         if verdict is Verdict.SHED:
+            _note_held(outcome, EventKind.SHED, arrival, who, BEYOND_CEILING)
             outcome.records.append(None)
             return
-        topic = topic_of(choose(Facts(who.lane, verdict)), self._topics)
+        destination = self._choose(headers, arrival, account, verdict)
+        if destination is Destination.DEFERRED:
+            _note_held(outcome, EventKind.DEFERRED, arrival, who, OVER_QUOTA if verdict is Verdict.DEFERRED else BY_RULE)
+        topic = topic_of(destination, self._topics)
         outcome.records.append(Outgoing(topic, arrival.partition, arrival.key, arrival.value, stamped(arrival)))
 
-    def _judge(self, arrival: Arrival, headers: Headers) -> Verdict:
+    def _judge(self, arrival: Arrival, headers: Headers, limits: Limits) -> tuple[Account, Verdict]:
         collector = headers.identity.collector
         load = Load(
             at_us=arrival.at_us,
@@ -103,13 +126,39 @@ class Processor:
             heartbeat=headers.metric == HEARTBEAT,
             kept=self._quotas.is_kept(headers.metric),
         )
-        account, verdict = quota.judge(self._accounts.get(collector), load, self._quotas.limits_of(collector))
+        account, verdict = quota.judge(self._accounts.get(collector), load, limits)
         self._accounts.put(collector, account)
-        return verdict
+        return account, verdict
+
+    def _choose(self, headers: Headers, arrival: Arrival, account: Account, verdict: Verdict) -> Destination:
+        """What is deferred is what goes to that topic, whoever sends it there: the events' ranges must be exactly that."""
+        who = headers.identity
+        if not self.rules.count:
+            return choose(Facts(who.lane, verdict))
+        facts = Facts(
+            who.lane,
+            verdict,
+            headers.metric,
+            who.collector,
+            over_quota=_is_over(account, account.clock_us),
+            silent=self.controller.is_silent(who.collector, arrival.at_us),
+            open_gap=self.watch.has_open_gap(who.stream),
+        )
+        return self.rules.choose(facts)
+
+    def _control(self, arrival: Arrival, headers: Headers, limits: Limits, verdict: Verdict, outcome: Outcome) -> None:
+        told = self.controller.count(arrival, headers, limits, deferred=verdict is not Verdict.ADMITTED)
+        if told is not None:
+            outcome.orders.append(told.order)
+            outcome.events += [told.event] if told.event is not None else []
 
     def _is_over_quota(self, collector: str, at_us: int) -> bool:
         account = self._accounts.get(collector)
-        return account is not None and at_us < max(account.deferred_until_us, account.shed_until_us)
+        return account is not None and _is_over(account, at_us)
+
+
+def _is_over(account: Account, at_us: int) -> bool:
+    return at_us < max(account.deferred_until_us, account.shed_until_us)
 
 
 def read_headers(arrival: Arrival) -> Headers | None:
@@ -153,16 +202,16 @@ def event_record(topics: Topics, event: Event) -> Outgoing:
     return Outgoing(topics.events, None, event.collector.encode(), event.encode())
 
 
-def _note_held(outcome: Outcome, kind: EventKind, arrival: Arrival, who: Identity) -> None:
+def _note_held(outcome: Outcome, kind: EventKind, arrival: Arrival, who: Identity, why: str) -> None:
     runs = outcome.held.setdefault((kind, who.stream), [])
-    if runs and runs[-1].low <= who.seq <= runs[-1].high + 1:
+    if runs and runs[-1].why == why and runs[-1].low <= who.seq <= runs[-1].high + 1:
         runs[-1].high = max(runs[-1].high, who.seq)
     else:
-        runs.append(Run(arrival, who.seq, who.seq))
+        runs.append(Run(arrival, why, who.seq, who.seq))
 
 
 def _held(kind: EventKind, stream: Stream, run: Run) -> Event:
-    return _event(kind, run.first, stream, Ranges(((run.low, run.high),)), WHY[kind])
+    return _event(kind, run.first, stream, Ranges(((run.low, run.high),)), run.why)
 
 
 def _event(kind: EventKind, arrival: Arrival, stream: Stream, ranges: Ranges, detail: str) -> Event:

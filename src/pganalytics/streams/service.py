@@ -4,6 +4,7 @@ import asyncio
 import logging
 import threading
 import time
+from pathlib import Path
 
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
@@ -20,8 +21,10 @@ from pganalytics.streams.quotas import Quotas
 logger = logging.getLogger(__name__)
 
 
-def run(settings: Settings, lifecycle: Lifecycle) -> None:
+def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None) -> None:
     """Admit what is collected until a stop is requested, then finish the batch at hand, commit and leave the group.
+
+    `config` is watched for other rules of priority.
 
     Raises SettingsError or Unreachable, one line each, when something is not as it must be; Crash when a thread ended with
     an exception. An error in the agent ends the process at once, with the exit code of a crash.
@@ -34,7 +37,7 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         raise SettingsError(f"the streams need {error.name}: install `pganalytics[streams]`") from error
     measurements = build_measurements(Service.STREAMS)
     quotas = Quotas(settings.streams.quota, never_shed=settings.streams.never_shed)
-    worker = Worker(settings, measurements, quotas=quotas)
+    worker = Worker(settings, measurements, quotas=quotas, config=config)
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     if problems := topic_problems(settings.kafka, topics.table()):
         raise Unreachable("\n".join(problems))
@@ -43,8 +46,7 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     with serving(measurements, lifecycle, settings.streams, section="streams"):
         lifecycle.spawn("streams-quotas", lambda: overrides.run(lifecycle.stop))
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
-        lag = worker.lag_watch()
-        lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
+        worker.watch(lifecycle)
         thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
         logger.info("streams started", extra={"prefix": topics.prefix})
         lifecycle.wait()

@@ -82,6 +82,11 @@ class Watch:
         """Every partition of which something was read; to look at."""
         return self._times
 
+    def has_open_gap(self, stream: Stream) -> bool:
+        """Whether a hole of this sequence is not filled yet."""
+        sight = self._sights.get(stream)
+        return sight is not None and bool(sight.holes)
+
     def begin(self, partition: Partition, offset: int) -> None:
         """Reading of a partition begins here, after an assignment."""
         if partition in self._times:

@@ -4,20 +4,26 @@ import asyncio
 import contextlib
 import logging
 import threading
+from pathlib import Path
 
 from aiokafka.errors import KafkaConnectionError
 
+from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.errors import Unreachable
 from pganalytics.runtime.lag import LagWatch, lag_meter
+from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.runtime.offsets import GroupOffsets
-from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings import Control, Settings
 from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.app import build_app, group_of
+from pganalytics.streams.control import Policy
+from pganalytics.streams.controller import Controller
 from pganalytics.streams.failstop import fail_stop
 from pganalytics.streams.guard import Guard
 from pganalytics.streams.meters import LAG, Meters
+from pganalytics.streams.orders import Orders
 from pganalytics.streams.outputs import build_outputs
 from pganalytics.streams.overrides import App, check_versions
 from pganalytics.streams.pipeline import Pipeline
@@ -25,7 +31,10 @@ from pganalytics.streams.positions import Positions
 from pganalytics.streams.processor import Processor
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.repeats import quieten
+from pganalytics.streams.rule_file import RuleFile
+from pganalytics.streams.rules import Rules, build_rules
 from pganalytics.streams.security import credentials_of
+from pganalytics.streams.sink_lag import SinkLag
 from pganalytics.streams.ticks import Ticks
 from pganalytics.streams.watch import Terms
 
@@ -37,23 +46,38 @@ TICK_END_S = 15.0
 
 
 class Worker:
-    """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings."""
+    """Reads, decides, sends. Raises SettingsError when it cannot be made of these settings.
 
-    def __init__(self, settings: Settings, measurements: Measurements, *, quotas: Quotas) -> None:
+    `config`: the settings file, which is read again for other rules when it changes.
+    """
+
+    def __init__(self, settings: Settings, measurements: Measurements, *, quotas: Quotas, config: Path | None = None) -> None:
         check_versions()
-        self._quotas = quotas
         self._settings = settings
-        self._measurements = measurements
+        self._config = config
         self._credentials = credentials_of(settings.kafka.options)
-        self.outputs = build_outputs(settings.kafka)
         self._topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
         self._positions = Positions()
+        self._measurements = measurements
+        self._meters = Meters(measurements, self._topics, self._positions)
+        self._meters.watch(quotas)
+        self._controller = Controller(self._topics, _policy(settings.streams.control))
+        self._meters.read_control(self._controller)
+        rules, terms = build_rules(settings.streams.rules), Terms.of(settings.streams.gaps)
+        self._processor = Processor(self._topics, quotas, terms, rules=rules, controller=self._controller)
+        self.outputs = build_outputs(settings.kafka)
 
-    def lag_watch(self) -> LagWatch:
-        """For a thread of its own, beside the event loop."""
+    def watch(self, lifecycle: Lifecycle) -> None:
+        """Start the threads that look at what decisions depend on beside the records, and at how far the group is behind."""
         lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
         tell = lag_meter(self._measurements, LAG, lanes)
-        return LagWatch(self._settings.kafka, group_of(self._topics), tuple(lanes), known=self._positions.known, tell=tell)
+        lag = LagWatch(self._settings.kafka, group_of(self._topics), tuple(lanes), known=self._positions.known, tell=tell)
+        lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
+        if self._settings.streams.control.enabled:
+            lifecycle.spawn("streams-sink-lag", lambda: self._watch_sink(lifecycle.stop))
+        if self._config is not None:
+            file = RuleFile(self._config, self._settings.streams.rules, self._take_rules)
+            lifecycle.spawn("streams-rules", lambda: file.run(lifecycle.stop))
 
     async def run(self, stop: threading.Event) -> None:
         """Work until `stop`; returns when everything is committed and the group is left.
@@ -61,31 +85,47 @@ class Worker:
         Raises Unreachable when the broker went away while Faust started, else what broke Faust.
         """
         quieten()
-        topics, positions = self._topics, self._positions
-        offsets = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-guard")
-        meters = Meters(self._measurements, topics, positions)
-        meters.watch(self._quotas)
-        ends = GroupOffsets(self._settings.kafka, group_of(topics), name="streams-ends")
-        processor = Processor(topics, self._quotas, Terms.of(self._settings.streams.gaps))
+        kafka, topics, positions = self._settings.kafka, self._topics, self._positions
+        offsets = GroupOffsets(kafka, group_of(topics), name="streams-guard")
+        ends = GroupOffsets(kafka, group_of(topics), name="streams-ends")
+        reader = CompactedReader(kafka, topics.control, name="streams-orders")
+        orders = Orders(reader, self._controller, timeout_s=kafka.timeout_s, stopping=stop.is_set)
         pipeline = Pipeline(
             topics,
             positions,
             guard=Guard(offsets, positions, stopping=stop.is_set),
-            processor=processor,
+            processor=self._processor,
             outputs=self.outputs,
-            meters=meters,
+            meters=self._meters,
+            catch_up=orders.catch_up,
         )
         app = build_app(
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
         )
         try:
-            await _run(app, stop, Ticks(ends, processor.watch, pipeline.tick))
+            await _run(app, stop, Ticks(ends, self._processor.watch, pipeline.tick))
         except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
-            bootstrap = self._settings.kafka.bootstrap
-            raise Unreachable(f"kafka {bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
+            raise Unreachable(f"kafka {kafka.bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
         finally:
             offsets.close()
             ends.close()
+            reader.close()
+
+    def _watch_sink(self, stop: threading.Event) -> None:
+        offsets = GroupOffsets(self._settings.kafka, f"{self._topics.prefix}.sink", name="streams-sink-lag")
+        try:
+            SinkLag(offsets, self._topics, self._controller).run(stop)
+        finally:
+            offsets.close()
+
+    def _take_rules(self, rules: Rules | None) -> None:
+        self._meters.rules_read(taken=rules is not None)
+        if rules is not None:
+            self._processor.rules = rules
+
+
+def _policy(control: Control) -> Policy | None:
+    return Policy(round(control.interval_s * 1_000_000), control.most_stretch, control.ttl_s) if control.enabled else None
 
 
 async def _run(app: App, stop: threading.Event, ticks: Ticks) -> None:

@@ -22,7 +22,7 @@ def epoch(number: int, emitted: tuple[int, int, int], **unsent: list[tuple[int, 
 
 def made(state: TargetState, own: EpochState, old: tuple[EpochState, ...] = (), *, final: bool = False) -> Any:
     last, counts = state.seen()
-    pulse = Pulse("machine:1", 1000, last, counts, PoolNumbers(1, 2, 3))
+    pulse = Pulse("machine:1", 1000, last, counts, PoolNumbers(1, 2, 3), control_version=11)
     values, facts = heartbeat(SCHEMA, pulse, SpoolState("abc", 4, 5000, own, old, len(old) + 7), final=final)
     codec = RecordCodec(SCHEMA)
     record = codec.decode(
@@ -37,7 +37,8 @@ def test_before_the_first_reading_it_says_so() -> None:
     record, facts = made(TargetState(), epoch(9, (1, 0, 0)))
     assert (record["up"], record["error"], record["reading_at"], record["role"]) == (False, NOT_READ, NULL, "")
     assert record["connections"] == NULL
-    assert facts == HeartbeatFacts({Lane.CRITICAL: 1, Lane.NORMAL: 0, Lane.BULK: 0}, (), (), up=False, control=0)
+    assert facts == HeartbeatFacts({Lane.CRITICAL: 1, Lane.NORMAL: 0, Lane.BULK: 0}, (), (), up=False, control=11)
+    assert record["control_version"] == 11
 
 
 def test_a_target_that_fails_leaves_its_last_reading_with_its_age() -> None:

@@ -50,6 +50,61 @@ def test_a_job_runs_at_most_once_per_interval(steps: list[float], interval_s: fl
     assert runs <= now / interval_s + 1
 
 
+def runs(schedule: Schedule, begin: int, end: int) -> list[int]:
+    """The seconds at which the first job runs."""
+    first = phase(KEYS[0]) * FIRST_WITHIN_S
+    return [now for now in range(begin, end) if schedule.due(now + first)]
+
+
+def test_a_stretched_interval_counts_from_the_last_run_and_is_not_forgotten() -> None:
+    """60 s, four times as long from second 70 on; from second 400 on as it was, when the next regular time is 420."""
+    schedule = Schedule.starting([(KEYS[0], 60.0)], now=0.0)
+    assert runs(schedule, 0, 70) == [0, 60]
+    schedule.stretch({KEYS[0]: 4.0}, 70.0)
+    assert runs(schedule, 70, 400) == [300]
+    schedule.stretch({KEYS[0]: 1.0}, 400.0)
+    assert runs(schedule, 400, 550) == [420, 480, 540]
+    assert schedule.intervals == {KEYS[0]: 60.0}
+
+
+def test_a_shorter_stretch_brings_the_next_run_forward_and_never_back() -> None:
+    schedule = Schedule.starting([(KEYS[0], 60.0)], now=0.0)
+    assert runs(schedule, 0, 10) == [0]
+    schedule.stretch({KEYS[0]: 10.0}, 10.0)
+    schedule.stretch({KEYS[0]: 7.0}, 590.0)
+    assert runs(schedule, 590, 1500) == [600, 1020, 1440]
+
+
+def test_the_first_run_is_not_put_off() -> None:
+    schedule = Schedule.starting([(KEYS[0], 60.0)], now=0.0)
+    schedule.stretch({KEYS[0]: 4.0}, 0.0)
+    assert runs(schedule, 0, 300) == [0, 240]
+    schedule.add([(KEYS[1], 60.0)], 300.0)
+    schedule.stretch({KEYS[1]: 4.0}, 300.0)
+    assert KEYS[1] in schedule.due(360.0)
+
+
+def test_a_job_that_is_removed_and_comes_back_has_its_own_interval() -> None:
+    schedule = Schedule.starting([(KEYS[0], 60.0)], now=0.0)
+    schedule.due(10.0)
+    schedule.stretch({KEYS[0]: 4.0}, 10.0)
+    schedule.remove([KEYS[0]])
+    schedule.add([(KEYS[0], 60.0)], 20.0)
+    assert schedule.due(80.0) == [KEYS[0]]
+    assert schedule.wait_s(80.0, 1000.0) <= 60.0
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.sampled_from([1.0, 1.5, 4.0, 16.0])), max_size=30))
+def test_whatever_is_asked_a_job_runs_no_more_often_than_set_and_goes_on(changes: list[tuple[float, float]]) -> None:
+    schedule, now, count = Schedule.starting([(KEYS[0], 10.0)], now=0.0), 0.0, 0
+    for step, factor in changes:
+        now += step
+        count += len(schedule.due(now))
+        schedule.stretch({KEYS[0]: factor}, now)
+        assert schedule.wait_s(now, 1000.0) <= 10.0 * factor + 1e-6
+    assert count <= now / 10.0 + 1
+
+
 def test_an_empty_schedule_waits() -> None:
     assert Schedule.starting([], 0.0).wait_s(0.0, 0.2) == 0.2
 

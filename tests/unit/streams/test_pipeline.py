@@ -35,6 +35,11 @@ class Sent(Outputs):
         self.records += records
 
 
+async def nothing_is_known(generation: int) -> None:
+    """Of orders that others gave."""
+    del generation
+
+
 class Bench:
     """A pipeline without a broker."""
 
@@ -45,7 +50,15 @@ class Bench:
         processor = Processor(TOPICS, quotas, TERMS)
         self.measurements = build_measurements(Service.STREAMS)
         meters = Meters(self.measurements, TOPICS, self.positions)
-        self.pipeline = Pipeline(TOPICS, self.positions, guard=guard, processor=processor, outputs=self.sent, meters=meters)
+        self.pipeline = Pipeline(
+            TOPICS,
+            self.positions,
+            guard=guard,
+            processor=processor,
+            outputs=self.sent,
+            meters=meters,
+            catch_up=nothing_is_known,
+        )
 
     def run(self, *offsets: int) -> int | None:
         asyncio.run(self.pipeline.process([arrival(offset + 1, offset=offset) for offset in offsets]))
@@ -62,6 +75,20 @@ def test_finished_is_what_is_delivered() -> None:
     assert bench.run(5, 6, 7) == 8
     assert bench.run(8) == 9
     assert len(bench.sent.records) == 4
+
+
+def test_what_others_have_decided_is_known_before_the_first_decision() -> None:
+    order: list[str] = []
+    bench = Bench(Broker(at=5), lambda _: order.append("sent"))
+
+    async def catch_up(generation: int) -> None:
+        order.append(f"caught up {generation}")
+
+    bench.pipeline._catch_up = catch_up
+    bench.run(5)
+    bench.positions.forget()
+    bench.run(5)
+    assert order == ["caught up 0", "sent", "caught up 1", "sent"]
 
 
 def test_positions_stand_still_while_delivery_lasts() -> None:

@@ -11,9 +11,12 @@ from pganalytics.schemas.events import Event, EventKind, decode_event
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Identity, Lane
 from pganalytics.schemas.ranges import Ranges
+from pganalytics.streams.lanes import Destination
 from pganalytics.streams.processor import Decided, Processor, event_record
+from pganalytics.streams.quota import Verdict
 from pganalytics.streams.quotas import Quotas
 from pganalytics.streams.records import Arrival, Outgoing
+from pganalytics.streams.rules import Rule, Rules
 from unit.streams.arrivals import START_US, TERMS, TOPICS, arrival
 from unit.streams.quota_model import Quota
 
@@ -173,6 +176,45 @@ def test_the_same_batch_makes_the_same_events() -> None:
     again = split(Processor(TOPICS, TIGHT, TERMS).process(batch))[1]
     assert [each.id for each in once] == [each.id for each in again]
     assert len({each.id for each in once}) == len(once) == 2
+
+
+def test_what_a_rule_sends_to_the_deferred_topic_is_named_as_deferred_and_what_it_takes_from_there_is_not() -> None:
+    """The ledger believes the ranges: a deferred seq is waited for in that topic alone."""
+    rules = Rules(
+        [
+            Rule(Destination.DEFERRED, metric="database", collector="slow"),
+            Rule(Destination.BULK, metric="tables", verdict=Verdict.DEFERRED),
+        ]
+    )
+    processor = Processor(TOPICS, TIGHT, TERMS, rules=rules)
+    batch = [arrival(seq, collector="slow") for seq in (1, 2, 3, 4, 5)]
+    batch += [arrival(seq, collector="other", metric="tables") for seq in range(1, 7)]
+    sent, events = split(processor.process(batch))
+    assert [each.topic.rpartition(".")[2] for each in sent] == ["deferred"] * 5 + ["normal"] * 3 + ["bulk"] * 3
+    assert [(each.collector, str(each.ranges), each.detail) for each in events] == [
+        ("slow", "1-3", "a rule defers it"),
+        ("slow", "4-5", "over quota"),
+    ]
+
+
+def test_rules_know_of_silence_and_of_holes() -> None:
+    rules = Rules([Rule(Destination.BULK, state="silent"), Rule(Destination.CRITICAL, state="open_gap")])
+    processor = Processor(TOPICS, AMPLE, TERMS, rules=rules)
+    second = 1_000_000
+    batch = [
+        arrival(1, metric="heartbeat", lane=Lane.CRITICAL),
+        arrival(1),
+        arrival(4, at_us=START_US + 90 * second),
+        arrival(5, at_us=START_US + 91 * second),
+        arrival(1, collector="never heard", at_us=START_US + 91 * second),
+        arrival(2, metric="heartbeat", lane=Lane.CRITICAL, at_us=START_US + 92 * second),
+        arrival(2, at_us=START_US + 93 * second),
+        arrival(3, at_us=START_US + 93 * second),
+        arrival(6, at_us=START_US + 93 * second),
+    ]
+    sent, _ = split(processor.process(batch))
+    went = [each.topic.rpartition(".")[2] for each in sent]
+    assert went == ["critical", "normal", "critical", "bulk", "normal", "critical", "critical", "normal", "normal"]
 
 
 @given(
