@@ -90,10 +90,10 @@ def seconds_until_all_go_on(counts: dict[str, Callable[[], int]]) -> dict[str, f
     began, before = time.monotonic(), {name: count() for name, count in counts.items()}
     took: dict[str, float] = {}
     while len(took) < len(counts):
-        assert time.monotonic() - began < SOON_S, f"after {SOON_S:.0f} s only {took} go on"
         for name, count in counts.items():
             if name not in took and count() > before[name]:
                 took[name] = time.monotonic() - began
+        assert time.monotonic() - began < SOON_S, f"after {SOON_S:.0f} s only {took} go on; before: {before}"
         time.sleep(0.1)
     return took
 

@@ -120,6 +120,7 @@ def hostile(version: Version, tmp_path_factory: pytest.TempPathFactory) -> Hosti
             f"alter schema public owner to {owner}",
             f'create schema "{quoted}" authorization {owner}',
             f'create extension pg_stat_statements schema "{quoted}"',
+            f'select "{quoted}".pg_stat_statements_reset()',  # the server may have run texts that are not UTF-8
             f'grant usage on schema "{quoted}" to public',
             f"set session authorization {owner}",
             *OWNED,

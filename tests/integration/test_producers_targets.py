@@ -113,7 +113,7 @@ def test_a_target_that_comes_back_is_read_again(
         agent.wait_for("target cannot be read")
         own_server.start_again()
         agent.wait_for("target is read again")
-        until(lambda: of_metric(collected(chosen.kafka), "heartbeat")[-1].body["up"])
+        until(lambda: [beat.body["up"] for beat in of_metric(collected(chosen.kafka), "heartbeat")][-1:] == [True])
         assert agent.stop() == 0
 
 

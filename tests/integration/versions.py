@@ -100,16 +100,17 @@ class Version:
         with Session.connect(make_conninfo(self.server.conninfo(dbname), **login)) as connection:
             admit(connection, allow_superuser=False)
             connection.deadline = float("inf")
-            limit_transaction(connection, schema.timeout_s)
-            facts = server_facts(connection, with_extensions=False)
-            variant = load_catalogue([metric]).choose(metric, facts)
-            assert isinstance(variant, Variant), variant
-            context, groups = variant.statements(facts, schema.parameters)
-            asked = Answered(
-                variant,
-                {} if context is None else _checked(connection, context, schema, None)[0],
-                {name: _checked(connection, text, schema, name) for name, text in groups.items()},
-            )
+            with connection.transaction():
+                limit_transaction(connection, schema.timeout_s)
+                facts = server_facts(connection, with_extensions=False)
+                variant = load_catalogue([metric]).choose(metric, facts)
+                assert isinstance(variant, Variant), variant
+                context, groups = variant.statements(facts, schema.parameters)
+                asked = Answered(
+                    variant,
+                    {} if context is None else _checked(connection, context, schema, None)[0],
+                    {name: _checked(connection, text, schema, name) for name, text in groups.items()},
+                )
         assert set(asked.groups) == set(schema.groups)
         _encode(schema, asked)
         return asked
