@@ -144,7 +144,7 @@ class Maker:
         self._acts = (
             *[self._emit] * 9, *[self._beat] * 5, *[self._wait] * 5, *[self._read_on] * 7, self._come_late, self._come_late,
             self._come_twice, self._restart, self._reuse, self._poison, self._change, self._tick, self._crash,
-            self._begin, self._second,
+            self._begin, self._second, self._second, self._second,
         )  # fmt: skip
         for act in self._random.choices(self._acts, k=actions):
             act()
