@@ -25,6 +25,8 @@ from chaos.stage import stage
 from chaos.verdict import Verdict, judge
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Settings
+from unit.streams.simulator import describe as describe_histories
+from unit.streams.simulator import simulate
 
 RATE = 150.0
 BEGIN_S = 60.0
@@ -150,6 +152,12 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--folder", type=Path, metavar="DIR", help="work in this new folder and leave settings, logs and oracles there"
     )
+    parser.add_argument(
+        "--histories",
+        type=_positive,
+        metavar="N",
+        help="break nothing; simulate so many histories of the streams, from the seed on",
+    )
     parser.add_argument("--plan", action="store_true", help="print the faults and do nothing")
     return parser.parse_args(arguments)
 
@@ -171,6 +179,10 @@ def _folder(chosen: Path | None) -> Path:
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
     chosen = _parsed(arguments)
+    if chosen.histories is not None:
+        summary = simulate(range(chosen.seed, chosen.seed + chosen.histories))
+        print("\n".join(describe_histories(summary)))
+        return int(bool(summary.problems))
     plan = make_plan(chosen.seed, chosen.faults, chosen.only or tuple(Kind))
     if chosen.plan:
         print("\n".join(f"{number:>4} {fault}" for number, fault in enumerate(plan, 1)))

@@ -107,16 +107,16 @@ def see(
         hole = Hole(following, seq - 1, at_us, offset, due_us)
         seen = Sight(seq + 1, era, at_us, collected_at_us, _bounded((*sight.holes, hole)), sight.tail)
         return seen, Finding(Change.OPENED, Ranges(((following, seq - 1),)), at_us, offset)
-    if seq == following - 1:
-        if sight.collected_at_us in (collected_at_us, TOLD):
-            return sight, None
-        return replace(sight, collected_at_us=TOLD), Finding(Change.REUSED, Ranges(((seq, seq),)), at_us, offset)
     for index, hole in enumerate(sight.holes):
         if hole.low <= seq <= hole.high:
             left = [replace(hole, high=seq - 1)] * (hole.low < seq) + [replace(hole, low=seq + 1)] * (seq < hole.high)
             holes = _bounded((*sight.holes[:index], *left, *sight.holes[index + 1 :]))
-            return replace(sight, holes=holes), Finding(Change.FILLED, Ranges(((seq, seq),)), at_us, offset)
-    return sight, None
+            made_us = collected_at_us if seq == following - 1 else sight.collected_at_us  # the last of a lost tail
+            filled = replace(sight, holes=holes, collected_at_us=made_us)
+            return filled, Finding(Change.FILLED, Ranges(((seq, seq),)), at_us, offset)
+    if seq < following - 1 or sight.collected_at_us in (collected_at_us, TOLD):
+        return sight, None
+    return replace(sight, collected_at_us=TOLD), Finding(Change.REUSED, Ranges(((seq, seq),)), at_us, offset)
 
 
 def owe(sight: Sight, owed: Owed) -> Sight:

@@ -178,6 +178,16 @@ def test_the_end_of_a_final_epoch_is_a_hole_whatever_moved() -> None:
     assert step(sight, 3)[1] is None
 
 
+def test_the_last_of_a_lost_tail_that_comes_after_all_is_told_like_the_others() -> None:
+    """It is the highest of its sequence, and no redelivery. Once it is there, another record of its identity is told as well."""
+    sight, _ = expire(owe(sight_of([1, 2]), owed(4, 10, final=True)), 110)
+    sight, finding = step(sight, 4, 200, collected_at_us=7)
+    assert finding == Finding(Change.FILLED, Ranges(((4, 4),)), 200, 200)
+    assert str(holes_of(sight)) == "3"
+    assert step(sight, 4, 210, collected_at_us=7) == (sight, None)
+    assert step(sight, 4, 220, collected_at_us=8)[1] == Finding(Change.REUSED, Ranges(((4, 4),)), 220, 220)
+
+
 def test_a_final_epoch_that_is_whole_tells_nothing() -> None:
     sight = owe(sight_of([1, 2]), owed(3, 10, final=True))
     sight, findings = expire(step(sight, 3, 20)[0], 10**6)
