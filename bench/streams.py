@@ -8,7 +8,8 @@ that process's CPU, user and system. Settings are the defaults, but for a quota 
 Limits. One broker on the same machine, so that a busy machine costs caches and turns of the scheduler: compare columns, not
 runs. The feeder is faster than a worker, so batches are full; at low load batches are smaller and a record costs more. Half of
 each body is random: bodies are opaque to the streams, but zstd is part of the CPU, also of the plain loop. Up to half a second
-of waiting for a commit is in each round.
+of waiting for a commit is in each round. CPU is counted in hundredths of a second: with few records per round the plain loop's
+figure is coarse.
 """
 
 import argparse
