@@ -1,10 +1,10 @@
-"""`python -m bench collect [options]`."""
+"""`python -m bench collect [options]`, `python -m bench streams [options]`."""
 
 import sys
 
-from bench import collect
+from bench import collect, streams
 
-BENCHMARKS = {"collect": collect.main}
+BENCHMARKS = {"collect": collect.main, "streams": streams.main}
 
 
 def main() -> int:

@@ -210,19 +210,24 @@ def caught_up(settings: Settings) -> bool:
 class Streams:
     """`pganalytics streams` as a user runs it; `fault` plants one of `integration.streams_faults`."""
 
-    def __init__(self, settings: Settings, folder: Path, fault: str = "") -> None:
+    def __init__(self, settings: Settings, folder: Path, fault: str = "", *, workers: int | None = None) -> None:
         self.folder = folder
         self.log = folder / "streams.log"
         config = folder / "streams.toml"
         config.write_text(as_toml(settings), encoding="utf-8")
         how = ["integration.streams_faults", fault] if fault else ["pganalytics.cli"]
-        self._command = [sys.executable, "-m", *how, "streams", "--config", str(config)]
+        several = [] if workers is None else ["--workers", str(workers)]
+        self.command = [sys.executable, "-m", *how, "streams", "--config", str(config), *several]
         self._child: Child | None = None
 
     def start(self) -> None:
+        self._child = Child.start(self.command, env=self.env(), cwd=self.folder, stdout=self.log, name="streams")
+
+    @staticmethod
+    def env() -> dict[str, str]:
+        """Ours without settings."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("PGANALYTICS_", "KAFKA_"))}
-        env = {**kept, "PYTHONPATH": str(TESTS)}
-        self._child = Child.start(self._command, env=env, cwd=self.folder, stdout=self.log, name="streams")
+        return {**kept, "PYTHONPATH": str(TESTS)}
 
     @property
     def child(self) -> Child:
@@ -245,9 +250,9 @@ class Streams:
 
 
 @contextmanager
-def running(settings: Settings, folder: Path, fault: str = "") -> Iterator[Streams]:
+def running(settings: Settings, folder: Path, fault: str = "", *, workers: int | None = None) -> Iterator[Streams]:
     """The streams, at work until the block ends."""
-    streams = Streams(settings, folder, fault)
+    streams = Streams(settings, folder, fault, workers=workers)
     streams.start()
     try:
         yield streams

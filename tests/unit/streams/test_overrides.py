@@ -15,6 +15,7 @@ from faust.app.base import BootStrategy
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
+from mode.services import Service
 
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.settings import Settings
@@ -45,6 +46,7 @@ FINGERPRINTS = {
     FaustConsumer._add_gap: "4df2573ded7c",
     FaustConsumer._drain_messages: "44a2500309e8",
     FaustConsumer._wait_next_records: "6218e1969a63",
+    Service.wait_first: "feade6a31f8a",
     FaustConsumer.wait_empty: "e4662fe24f09",
     FaustConsumer.on_partitions_revoked: "d04b7ae72c6f",
     FaustConsumer.on_partitions_assigned: "29ce96596f05",
@@ -195,6 +197,97 @@ def test_no_record_is_dropped_for_its_offset() -> None:
 
 def test_control_faust_itself_drops_what_lies_below_its_offset() -> None:
     assert _drained(driver.Consumer) == []
+
+
+async def _told(consumer: Any, awaited: Awaitable[Any]) -> tuple[Any, str]:
+    """What a wait for something, or for the flow to be suspended, says; and how many tasks it leaves behind."""
+    before = asyncio.all_tasks()
+    try:
+        got = await asyncio.wait_for(consumer.wait_first(awaited, consumer.suspend_flow.wait()), 5)
+        told: Any = got.results, got.stopped
+    except LookupError as error:
+        told = repr(error)
+    await asyncio.sleep(0)
+    return told, f"{len(asyncio.all_tasks() - before)} left"
+
+
+async def _at_once(consumer: Any, _: Positions) -> Any:
+    async def put() -> int:
+        return 7
+
+    return await _told(consumer, put())
+
+
+async def _later(consumer: Any, _: Positions) -> Any:
+    async def put() -> int:
+        await asyncio.sleep(0.01)
+        return 7
+
+    return await _told(consumer, put())
+
+
+async def _failing(consumer: Any, _: Positions) -> Any:
+    async def put() -> int:
+        raise LookupError("put")
+
+    return await _told(consumer, put())
+
+
+async def _suspended(consumer: Any, _: Positions) -> Any:
+    asyncio.get_running_loop().call_later(0.01, consumer.suspend_flow.set)
+    return await _told(consumer, asyncio.sleep(600))
+
+
+async def _stopped(consumer: Any, _: Positions) -> Any:
+    asyncio.get_running_loop().call_later(0.01, consumer._stopped.set)
+    return await _told(consumer, asyncio.sleep(600))
+
+
+async def _stopped_before(consumer: Any, _: Positions) -> Any:
+    consumer._stopped.set()
+    return await _told(consumer, asyncio.sleep(0))
+
+
+async def _cancelled(consumer: Any, _: Positions) -> Any:
+    """The record is put at most half-way, and nothing stays behind."""
+    done = []
+
+    async def put() -> None:
+        await asyncio.sleep(0.02)
+        done.append(1)
+
+    waiting = asyncio.create_task(consumer.wait_first(put(), consumer.suspend_flow.wait()))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    await asyncio.sleep(0.05)
+    return waiting.cancelled(), done
+
+
+CASES = (_at_once, _later, _failing, _suspended, _stopped, _stopped_before, _cancelled)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__.strip("_"))
+def test_a_record_is_put_as_faust_puts_it(case: Callable[[Any, Positions], Awaitable[Any]]) -> None:
+    told = with_consumer(case)
+    assert told == with_consumer(case, driver.Consumer)
+
+
+def test_a_record_is_put_with_one_task() -> None:
+    async def use(consumer: Any, positions: Positions) -> int:
+        made: list[Any] = []
+        loop = asyncio.get_running_loop()
+
+        def make(loop: asyncio.AbstractEventLoop, coro: Any, **how: Any) -> "asyncio.Task[Any]":
+            made.append(coro)
+            return asyncio.Task(coro, loop=loop, **how)
+
+        loop.set_task_factory(make)
+        await consumer.wait_first(nothing(), consumer.suspend_flow.wait())
+        return len(made)
+
+    assert with_consumer(use) == 1
+    assert with_consumer(use, driver.Consumer) == 4
 
 
 def test_the_client_is_made_as_we_need_it() -> None:
