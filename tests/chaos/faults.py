@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from chaos.pipeline import Pipeline
 from chaos.plan import COPIES, SERVERS, Fault, Kind
-from chaos.progress import Progress
 from chaos.proxy import BOTH, Proxy, Way, Weather
 from chaos.stage import Stage
 from pganalytics.embedded.kafka import KafkaBroker
@@ -40,13 +40,25 @@ class Outcome:
     reached: bool = True
 
 
+class Counts(Protocol):
+    """How far the load, and what is made of it, have come."""
+
+    @property
+    def emitted(self) -> int:
+        """Records that went in."""
+
+    @property
+    def stored(self) -> int:
+        """Records that came out."""
+
+
 @dataclass
 class Chaos:
     """A stage, the services on it, and hands that break them."""
 
     stage: Stage
     services: Pipeline
-    progress: Progress
+    progress: Counts
     seed: int
     rate: float
     outcomes: list[Outcome] = field(default_factory=list)

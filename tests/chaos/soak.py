@@ -17,7 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos.faults import Chaos, Outcome, oracle_of
+from chaos import streams_soak
+from chaos.faults import Chaos, Counts, Outcome, oracle_of
 from chaos.pipeline import End, pipeline
 from chaos.plan import COPIES, Fault, Kind, make_plan
 from chaos.progress import Progress
@@ -30,6 +31,8 @@ from unit.streams.simulator import simulate
 
 RATE = 150.0
 BEGIN_S = 60.0
+STREAMS = "streams"
+"""As the first word: the long runs of the streams alone (`chaos.streams_soak`)."""
 
 
 @dataclass(frozen=True)
@@ -136,13 +139,17 @@ def _line(outcome: Outcome) -> str:
     return f"{outcome.fault}{'' if outcome.reached else ' (not come to)'}: {recovery}"
 
 
-def _tell(number: int, count: int, outcome: Outcome, progress: Progress) -> None:
+def _tell(number: int, count: int, outcome: Outcome, progress: Counts) -> None:
     state = f"{progress.emitted} emitted, {progress.stored} stored"
     print(f"{number}/{count} {_line(outcome)}; {state}", file=sys.stderr, flush=True)
 
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="make soak", description="Break everything at random under load, then count.")
+    parser = argparse.ArgumentParser(
+        prog="make soak",
+        description="Break everything at random under load, then count.",
+        epilog="`streams ...`: the streams alone.",
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the plan of faults and of the load")
     parser.add_argument("--faults", type=_positive, default=100, help="how many")
     parser.add_argument("--only", type=Kind, action="append", metavar="KIND", help=f"again and again: {', '.join(Kind)}")
@@ -178,7 +185,10 @@ def _folder(chosen: Path | None) -> Path:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
-    chosen = _parsed(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words[:1] == [STREAMS]:
+        return streams_soak.main(words[1:])
+    chosen = _parsed(words)
     if chosen.histories is not None:
         summary = simulate(range(chosen.seed, chosen.seed + chosen.histories))
         print("\n".join(describe_histories(summary)))

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
+from faust.streams import Stream
+
 from pganalytics.cli.main import main
 from pganalytics.schemas.identity import Lane
 from pganalytics.streams import guard, worker
@@ -54,10 +56,29 @@ def data_is_skipped_unseen() -> None:
 
 def faust_commits() -> None:
     """Faust's own commits, with no guard and no fail-stop: a batch whose agent raised is acked and committed with the rest."""
+    _commit_as_faust(lambda error: None)
+
+
+def leaves_agent() -> None:
+    """The same, but that the exception leaves the agent, which Faust's supervisor starts again."""
+
+    def leave(error: BaseException) -> None:
+        raise error
+
+    _commit_as_faust(leave)
+
+
+def takes() -> None:
+    """The same, with `take` for events: Faust acks a batch itself when it asks for the next one, or when the agent raised."""
+    leaves_agent()
+    setattr(Stream, "noack_take", Stream.take_events)  # noqa: B010 - as below
+
+
+def _commit_as_faust(fail: Callable[[BaseException], None]) -> None:
     without_guard()
     for name in ("ack", "_filter_tps_with_pending_acks", "_new_offset", "_should_commit", "_add_gap"):
         delattr(Consumer, name)
-    setattr(worker, "fail_stop", lambda error: None)  # noqa: B010 - as below
+    setattr(worker, "fail_stop", fail)  # noqa: B010 - as below
     whole, batches = Pipeline.process, count(1)
 
     async def process(self: Pipeline, arrivals: Sequence[Arrival]) -> None:
@@ -87,6 +108,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "skips-unseen": faust_skips_unseen,
     "skips-data-unseen": data_is_skipped_unseen,
     "faust-commits": faust_commits,
+    "leaves-agent": leaves_agent,
+    "takes": takes,
     "nothing-finishes": nothing_finishes,
     "repeats": repeats,
 }

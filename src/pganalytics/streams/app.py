@@ -37,7 +37,12 @@ def build_app(
 
     `fail` must end the process: an exception that left the agent would let Faust go on with the next batch.
     """
-    app = App(group_of(topics), positions=positions, **_options(settings, topics, credentials))
+    app = App(
+        group_of(topics),
+        positions=positions,
+        urgent=topics.collected(Lane.CRITICAL),
+        **_options(settings, topics, credentials),
+    )
     lanes = {topics.collected(lane): lane for lane in LANES}
     channel = app.topic(*lanes, key_serializer="raw", value_serializer="raw")
 
