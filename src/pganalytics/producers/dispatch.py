@@ -86,6 +86,13 @@ class Dispatch:
         self._waiting: dict[JobKey, Candidate] = {}
         self._reports = Reports()
         self._threads: list[threading.Thread] = []
+        self.turned_at = self.ended_at = time.monotonic()
+        """When the scheduler last came round; when a job last ended, or none was to be done. Any thread may read these."""
+
+    @property
+    def open_jobs(self) -> int:
+        """How many are due or running."""
+        return len(self._waiting) + len(self._busy)
 
     def start(self, lifecycle: Lifecycle) -> None:
         """Begin to read."""
@@ -109,7 +116,9 @@ class Dispatch:
     def _run(self, lifecycle: Lifecycle) -> None:
         schedule = Schedule.starting([(key, job.interval_s) for key, job in self._jobs.items()], time.monotonic())
         while not lifecycle.stopping:
-            now = time.monotonic()
+            now = self.turned_at = time.monotonic()
+            if not self.open_jobs:
+                self.ended_at = now
             for key in schedule.due(now):
                 self._offer(key, now)
             self._drop_paused(now)
@@ -203,7 +212,8 @@ class Dispatch:
             self._end(key, outcome, share_s)
 
     def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
-        self._pauses.note(key, outcome, time.monotonic(), random.random())  # noqa: S311
+        self.ended_at = time.monotonic()
+        self._pauses.note(key, outcome, self.ended_at, random.random())  # noqa: S311
         self._meters.job_ended(key, outcome, elapsed_s)
         self._reports.tell(key, outcome)
 

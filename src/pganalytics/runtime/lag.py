@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
+from pganalytics.runtime.health import Look, look_after
 from pganalytics.runtime.kafka import UNREACHABLE
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.measurements import Measurements
@@ -112,6 +113,8 @@ class LagWatch:
         self._first: dict[Partition, tuple[int, float]] = {}
         self._failed = 0
         self._news = OnChange()
+        self.last: Look | None = None
+        """What the last look found, for who judges health; None while Kafka does not answer. Any thread may read it."""
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop` is set. While Kafka does not answer the last numbers stand, with the time at which they were so."""
@@ -128,6 +131,8 @@ class LagWatch:
         except KafkaException as error:
             name = error.args[0].name()
             self._failed += 1
+            if self._failed > 1:
+                self.last = None  # what was stuck may have waited for Kafka: it has its time again
             state = "unreachable" if error.args[0].code() in UNREACHABLE else name
             if self._failed > 1 and self._news.is_news("lag", state):  # once is nothing: a new leader
                 logger.warning("the lag cannot be asked", extra={"error": name, "reason": error.args[0].str()})
@@ -139,7 +144,9 @@ class LagWatch:
     def look(self) -> dict[str, Lag]:
         """Ask once; raises KafkaException. Ends first: what is done meanwhile is no lag."""
         ends = self._offsets.ends(self._partitions)
+        own = frozenset(self._known())
         done = self._done()
+        self.last = look_after(self.last, ends, done, own=own, now=time.monotonic())
         appended_s = self._appended({where: done[where] for where in ends if ends[where] > done[where]})
         return {topic: lag_of(topic, ends, done, appended_s) for topic in self._topics}
 

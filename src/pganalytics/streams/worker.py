@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
+from collections.abc import Callable
 
 from aiokafka.errors import KafkaConnectionError
 
@@ -48,6 +50,8 @@ class Worker:
         self.outputs = build_outputs(settings.kafka)
         self._topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
         self._positions = Positions()
+        self.turned_at = time.monotonic()
+        """When the event loop last came round (time.monotonic)."""
 
     def lag_watch(self) -> LagWatch:
         """For a thread of its own, beside the event loop."""
@@ -79,7 +83,7 @@ class Worker:
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
         )
         try:
-            await _run(app, stop, Ticks(ends, processor.watch, pipeline.tick))
+            await _run(app, stop, Ticks(ends, processor.watch, pipeline.tick), self._turned)
         except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
             bootstrap = self._settings.kafka.bootstrap
             raise Unreachable(f"kafka {bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
@@ -87,11 +91,15 @@ class Worker:
             offsets.close()
             ends.close()
 
+    def _turned(self) -> None:
+        self.turned_at = time.monotonic()
 
-async def _run(app: App, stop: threading.Event, ticks: Ticks) -> None:
+
+async def _run(app: App, stop: threading.Event, ticks: Ticks, turned: Callable[[], None]) -> None:
     starting = asyncio.create_task(app.start())
     ticking = asyncio.create_task(ticks.run(stop.is_set))
     while not stop.is_set():
+        turned()
         for task in (starting, ticking):
             if task.done():
                 task.result()
