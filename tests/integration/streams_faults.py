@@ -7,6 +7,7 @@ from itertools import count
 from typing import Any
 
 from pganalytics.cli.main import main
+from pganalytics.runtime import health
 from pganalytics.schemas.identity import Lane
 from pganalytics.streams import guard, worker
 from pganalytics.streams.overrides import Consumer
@@ -77,6 +78,12 @@ def nothing_finishes() -> None:
     setattr(Pipeline, "process", process)  # noqa: B010
 
 
+def nothing_finishes_and_that_is_told_soon() -> None:
+    """As above; health waits for a second only."""
+    nothing_finishes()
+    health.STUCK_S = 1.0
+
+
 def repeats() -> None:
     """What Faust and aiokafka repeat is shown each time."""
     setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
@@ -88,6 +95,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "skips-data-unseen": data_is_skipped_unseen,
     "faust-commits": faust_commits,
     "nothing-finishes": nothing_finishes,
+    "nothing-finishes-and-is-told": nothing_finishes_and_that_is_told_soon,
     "repeats": repeats,
 }
 

@@ -64,9 +64,9 @@ def look_after(
     return Look(now, ours, moved_at, behind, bool(own))
 
 
-def stuck(look: Look | None, done: str, now: float, *, limit_s: float = STUCK_S) -> Problems:
+def stuck(look: Look | None, done: str, now: float) -> Problems:
     """A group that does not go on though Kafka answers. `look` is None while it does not; `done` as in "processed"."""
-    if look is None or not look.behind or now - look.moved_at <= limit_s:
+    if look is None or not look.behind or now - look.moved_at <= STUCK_S:
         return []
     whose = "" if look.assigned else ", by nobody of the group,"
     return [f"{look.behind} records wait and none was {done}{whose} for {now - look.moved_at:.0f} s"]

@@ -57,7 +57,14 @@ class Worker:
         """For a thread of its own, beside the event loop."""
         lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
         tell = lag_meter(self._measurements, LAG, lanes)
-        return LagWatch(self._settings.kafka, group_of(self._topics), tuple(lanes), known=self._positions.known, tell=tell)
+        return LagWatch(
+            self._settings.kafka,
+            group_of(self._topics),
+            tuple(lanes),
+            known=self._positions.known,
+            tell=tell,
+            own=lambda: self._positions.assigned,
+        )
 
     async def run(self, stop: threading.Event) -> None:
         """Work until `stop`; returns when everything is committed and the group is left.
