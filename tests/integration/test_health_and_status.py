@@ -1,6 +1,7 @@
 """Health as it is asked over HTTP, and the commands that look: on a real broker and a real store."""
 
 import json
+import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from pganalytics.runtime.settings_text import as_toml
 from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.ranges import Ranges
+from pganalytics.sink.event_reader import Chosen, follow_events, past_events
 from waiting import until
 
 HOSTILE = "db\u202e\x1b[2J"
@@ -152,6 +154,18 @@ def test_events_are_read_without_the_store(settings: Settings, feed: Feed, tmp_p
     assert [json.loads(line)["id"] for line in user.look("events", "--kind", "gap", "--json")[1].splitlines()] == [gap.id]
     assert user.look("events", "--collector", "b", "--since", "1h")[1].count("silent b") == 1
     assert user.look("events", "--since", "2999-01-01")[1] == "no events match\n"
+
+
+def test_following_goes_on_where_the_past_ends(settings: Settings, feed: Feed) -> None:
+    old, new = noticed(EventKind.GAP, "a"), noticed(EventKind.SILENT, "a")
+    feed.send(feed.topics.events, event_record(old))
+    past, ends = past_events(settings, Chosen(), None)
+    assert [event.id for event in past] == [old.id]
+    feed.send(feed.topics.events, event_record(noticed(EventKind.SILENT, "b")), event_record(new))
+    deadline = time.monotonic() + 30
+    coming = follow_events(settings, Chosen(collector="a"), ends, over=lambda: time.monotonic() > deadline)
+    assert next(coming).id == new.id
+    coming.close()  # type: ignore[attr-defined]
 
 
 def test_gaps_are_what_was_sent_and_has_not_arrived(settings: Settings, feed: Feed, stored: Store, tmp_path: Path) -> None:
