@@ -9,6 +9,7 @@ from typing import Any
 from faust.streams import Stream
 
 from pganalytics.cli.main import main
+from pganalytics.runtime import health
 from pganalytics.schemas.identity import Lane
 from pganalytics.streams import guard, worker
 from pganalytics.streams.overrides import Consumer
@@ -98,6 +99,12 @@ def nothing_finishes() -> None:
     setattr(Pipeline, "process", process)  # noqa: B010
 
 
+def nothing_finishes_and_that_is_told_soon() -> None:
+    """As above; health waits for a second only."""
+    nothing_finishes()
+    health.STUCK_S = 1.0
+
+
 def repeats() -> None:
     """What Faust and aiokafka repeat is shown each time."""
     setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
@@ -111,6 +118,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "leaves-agent": leaves_agent,
     "takes": takes,
     "nothing-finishes": nothing_finishes,
+    "nothing-finishes-and-is-told": nothing_finishes_and_that_is_told_soon,
     "repeats": repeats,
 }
 

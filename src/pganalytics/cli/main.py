@@ -3,9 +3,10 @@
 import typer
 
 from pganalytics import __version__
-from pganalytics.cli import audit, check, config, dead_letters, metrics, quota, replay, retire, services, setup
+from pganalytics.cli import audit, check, config, dead_letters, events, gaps, metrics, quota, replay, retire, services, setup
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
+from pganalytics.cli.status import command as status
 
 COMMANDS = (
     ("demo", demo.run, "Run the whole pipeline on this machine, against real servers, and prove that nothing is missing."),
@@ -14,6 +15,9 @@ COMMANDS = (
     ("collect", services.collect, "Read the targets and send their records: the agent."),
     ("streams", services.streams, "Run the stream processors: quotas, lanes, gaps."),
     ("sink", services.sink, "Write admitted records into the store."),
+    ("status", status.run, "Show the pipeline and the fleet on one screen: what is wrong, and what to type."),
+    ("events", events.run, "Show what the streams and the sink noticed; --follow goes on."),
+    ("gaps", gaps.run, "Show what was sent and has not arrived, and since when. Exit 1: something is missing."),
     ("audit", audit.run, "Prove that nothing is missing, or say what is."),
     ("retire", retire.run, "Give up what is left of a collector whose spool is gone: it becomes missing."),
     ("version", lambda: print(f"pganalytics {__version__}"), "Print the version."),

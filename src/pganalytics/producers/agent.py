@@ -9,6 +9,7 @@ import secrets
 import socket
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from confluent_kafka import KafkaException, Producer
@@ -19,6 +20,7 @@ from pganalytics.producers.control import Controls
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
 from pganalytics.producers.group_commit import Refused, SpoolClosed
+from pganalytics.producers.health import Signs, alive, ready
 from pganalytics.producers.knocks import Knocks
 from pganalytics.producers.listening import Listening
 from pganalytics.producers.meters import Meters
@@ -34,13 +36,14 @@ from pganalytics.producers.workers import Workers
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
+from pganalytics.runtime.health import Health, Problems
 from pganalytics.runtime.kafka import producer_config, topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.headers import HEARTBEAT
-from pganalytics.schemas.identity import make_epoch
+from pganalytics.schemas.identity import Lane, make_epoch
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 
 logger = logging.getLogger(__name__)
@@ -62,8 +65,10 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
             raise Unreachable("\n".join(problems))
         measurements = build_measurements(Service.COLLECT)
         meters = Meters(measurements)
-        with serving(measurements, lifecycle, collect, section="collect"):
+        built: list[Agent] = []
+        with serving(measurements, lifecycle, collect, section="collect", health=health_of(built)):
             agent = build_agent(settings, lifecycle, plan, spool, Sender(spool, topics, producer, meters), meters)
+            built.append(agent)
             agent.start()
             lifecycle.wait()
             agent.stop()
@@ -101,6 +106,8 @@ class Agent:
     controls: Controls
     epochs: dict[str, int]
     interval_s: float
+    states: Mapping[str, TargetState]
+    longest_job_s: float
     threads: dict[str, threading.Thread] = field(default_factory=dict)
 
     def start(self) -> None:
@@ -117,6 +124,24 @@ class Agent:
         kafka = self.settings.kafka
         reader = CompactedReader(kafka, Topics(kafka.prefix, kafka.partitions).control, name="collect-control")
         Listening(reader, self.controls, frozenset(self.epochs)).run(self.lifecycle)
+
+    def signs(self) -> Signs:
+        """What health is judged by. Any thread."""
+        named = [state.seen()[0] for state in self.states.values()]
+        return Signs(
+            scheduler_at=self.dispatch.turned_at,
+            heartbeats_at=self.beats.turned_at,
+            sender_at=self.sender.turned_at,
+            spool_busy_since=self.spool.busy_since,
+            jobs_ended_at=self.dispatch.ended_at,
+            jobs_open=self.dispatch.open_jobs,
+            longest_job_s=self.longest_job_s,
+            flying_since=self.sender.flying_since,
+            untaken_since=self.sender.untaken_since,
+            read_targets=sum(last.reading_at_us is not None for last in named),
+            targets=len(named),
+            refusal=self.spool.refusal(Lane.CRITICAL),
+        )
 
     def stop(self) -> None:
         """End in order, all before one deadline: readings, what they spooled, final heartbeats, the sender."""
@@ -157,6 +182,15 @@ class Agent:
             time.sleep(0.05)
 
 
+def health_of(built: Sequence[Agent]) -> Health:
+    """What the endpoint asks. It listens before the agent is built: a port that is taken must not cost an epoch."""
+
+    def judged(judge: Callable[[Signs, float], Problems], before: Problems) -> Problems:
+        return judge(built[0].signs(), time.monotonic()) if built else before
+
+    return Health(lambda: judged(alive, []), lambda: judged(ready, ["starting"]))
+
+
 def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spool, sender: Sender, meters: Meters) -> Agent:
     """Put the parts together and begin an epoch for each collector, also for those that only the spool knows."""
     collect = settings.collect
@@ -195,6 +229,8 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
         controls=controls,
         epochs=epochs,
         interval_s=heartbeat.interval_s,
+        states={one: states[one] for one in named},
+        longest_job_s=max(job.timeout_s for job in plan.jobs),
     )
 
 

@@ -55,12 +55,15 @@ class Beats:
         self._leftover = leftover
         self._meters = meters
         self._controls = controls
+        self.turned_at = time.monotonic()
+        """When the thread last came round (time.monotonic)."""
 
     def run(self, lifecycle: Lifecycle, interval_s: float) -> None:
         """Beat until the lifecycle stops."""
         jobs = [(JobKey(collector, HEARTBEAT), interval_s) for collector in self._epochs]
         schedule = Schedule.starting(jobs, time.monotonic() + FIRST_AFTER_S)
         while not lifecycle.stopping:
+            self.turned_at = time.monotonic()
             due = [key.collector for key in schedule.due(time.monotonic())]
             made = {one: self.make(one) for one in due if one in self._epochs}
             for collector, future in made.items():

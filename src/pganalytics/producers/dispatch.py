@@ -89,6 +89,13 @@ class Dispatch:
         self._waiting: dict[JobKey, Candidate] = {}
         self._reports = Reports()
         self._threads: list[threading.Thread] = []
+        self.turned_at = self.ended_at = time.monotonic()
+        """When the scheduler last came round; when a job last ended, or none was to be done. Any thread may read these."""
+
+    @property
+    def open_jobs(self) -> int:
+        """How many are due or running."""
+        return len(self._waiting) + len(self._busy)
 
     def start(self, lifecycle: Lifecycle) -> None:
         """Begin to read."""
@@ -112,7 +119,9 @@ class Dispatch:
     def _run(self, lifecycle: Lifecycle) -> None:
         schedule = Schedule.starting([(key, job.interval_s) for key, job in self._jobs.items()], time.monotonic())
         while not lifecycle.stopping:
-            now = time.monotonic()
+            now = self.turned_at = time.monotonic()
+            if not self.open_jobs:
+                self.ended_at = now
             if changed := self._controls.take_changed():
                 schedule.stretch(self._factors(key for key in self._jobs if key.collector in changed), now)
             for key in schedule.due(now):
@@ -121,9 +130,8 @@ class Dispatch:
             for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
             for candidate in self._workers.admit(list(self._waiting.values()), now):
-                self._idle.pop().put(
-                    self._bundle(candidate.key)
-                )  # the one that was idle for the shortest time: its caches are warm
+                mailbox = self._idle.pop()  # of the worker that was idle for the shortest time: its caches are warm
+                mailbox.put(self._bundle(candidate.key))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in zip(done.keys, done.outcomes, strict=True):
                     if isinstance(outcome, Discovered):
@@ -217,7 +225,8 @@ class Dispatch:
             self._end(key, outcome, share_s)
 
     def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
-        self._pauses.note(key, outcome, time.monotonic(), random.random())  # noqa: S311
+        self.ended_at = time.monotonic()
+        self._pauses.note(key, outcome, self.ended_at, random.random())  # noqa: S311
         self._meters.job_ended(key, outcome, elapsed_s)
         self._reports.tell(key, outcome)
 

@@ -8,6 +8,7 @@ import contextlib
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class GroupCommit:
         self._inbox: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()  # bounded by the threads, which wait
         self._closing = threading.Event()
         self._ended = threading.Event()
+        self.busy_since: float | None = None
+        """Since when (time.monotonic) the transaction at hand goes on; None while there is none. Any thread may read it."""
 
     def submit(self, call: Callable[[sqlite3.Connection], T]) -> "Future[T]":
         """Have `call` run in the next transaction; an exception of its own undoes only its own part."""
@@ -59,7 +62,9 @@ class GroupCommit:
             while not is_last:
                 works, is_last = self._take()
                 if works:
+                    self.busy_since = time.monotonic()
                     self._commit(works)
+                    self.busy_since = None
         finally:
             self._connection.close()
             self._ended.set()

@@ -107,6 +107,11 @@ class Sender:
         """How many arrivals the spool had had when the last record of a lane went out: before the next one nobody need look."""
         self._finish = threading.Event()
         self._news = OnChange()
+        self.turned_at = clock()
+        self.flying_since: float | None = None
+        self.untaken_since: float | None = None
+        """For who judges health, in any thread: when the thread last came round; since when something is on its way without
+        any report, and without being taken. None while nothing is."""
         self.count: Callable[[str, str], None] = _ignore
         """Told of each stub: its collector, and what to count."""
 
@@ -125,10 +130,16 @@ class Sender:
 
     def turn(self) -> bool:
         """Send what may go now, take the reports that are in; whether anything is on its way."""
+        self._note_turn()
         sent = self._send_schemas() + sum(self._send_lane(lane) for lane in LANES)
         self._producer.poll(POLL_S if self._flight.sizes and not sent else 0)
         self._settle()
         return bool(sent or self._flight.sizes)
+
+    def _note_turn(self) -> None:
+        now = self.turned_at = self._clock()
+        self.flying_since = (self.flying_since or now) if self._flight.sizes else None
+        self.untaken_since = (self.untaken_since or now) if self._flight.sizes or self._flight.retries else None
 
     def _send_schemas(self) -> int:
         excluded = self._flight.excluded(self._clock())
@@ -180,6 +191,7 @@ class Sender:
         del message
         ticket = _ticket(what)
         self._flight.sizes.pop(ticket, None)
+        self.flying_since = self._clock()
         alone = False
         if isinstance(what, Unsent):
             self._flight.lanes[what.headers.identity.lane] -= 1
@@ -187,6 +199,7 @@ class Sender:
         if error is not None:
             self._failed(what, topic, error, alone=alone)
             return
+        self.untaken_since = self.flying_since
         if isinstance(what, Unsent):
             self._meters.acknowledged(what.headers.identity.lane)
         self._flight.sent.append(ticket)

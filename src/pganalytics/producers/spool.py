@@ -99,6 +99,11 @@ class Spool:
         return self._usage[1] / self._soft_bytes
 
     @property
+    def busy_since(self) -> float | None:
+        """Since when (time.monotonic) the transaction at hand goes on; None while there is none."""
+        return self._writer.busy_since
+
+    @property
     def arrivals(self) -> int:
         """Commits with new records, since the spool was opened."""
         return self._arrivals

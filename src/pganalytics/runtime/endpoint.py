@@ -16,6 +16,7 @@ from http import HTTPStatus
 from typing import Protocol
 
 from pganalytics.runtime.errors import SettingsError, Unreachable
+from pganalytics.runtime.health import Health, Said, said
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.measurements import CONTENT_TYPE, Measurements
@@ -32,10 +33,10 @@ PLAIN = "text/plain; charset=utf-8"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What is at a path. `make` runs in the endpoint's thread."""
+    """What is at a path. `make` runs in the endpoint's thread; bytes are an OK."""
 
     content_type: str
-    make: Callable[[], bytes]
+    make: Callable[[], bytes | Said]
 
 
 class HttpSettings(Protocol):
@@ -51,8 +52,10 @@ class HttpSettings(Protocol):
 
 
 @contextmanager
-def serving(measurements: Measurements, lifecycle: Lifecycle, settings: HttpSettings, *, section: str) -> Iterator[None]:
-    """Serve /metrics from a thread of the lifecycle, until it stops or the block ends; nothing when the port is 0.
+def serving(
+    measurements: Measurements, lifecycle: Lifecycle, settings: HttpSettings, *, section: str, health: Health
+) -> Iterator[None]:
+    """Serve /metrics, /livez, /readyz from a thread of the lifecycle until it stops or the block ends; nothing with port 0.
 
     Raises SettingsError or Unreachable when nobody can listen there.
     """
@@ -61,13 +64,21 @@ def serving(measurements: Measurements, lifecycle: Lifecycle, settings: HttpSett
         return
     listener = listen(settings.http_host, settings.http_port, section=section)
     over = threading.Event()
-    endpoint = Endpoint(listener, {"/metrics": Page(CONTENT_TYPE, measurements.text)})
+    endpoint = Endpoint(listener, {"/metrics": Page(CONTENT_TYPE, measurements.text), **health_pages(health)})
     thread = lifecycle.spawn("http", lambda: endpoint.run(lambda: lifecycle.stopping or over.is_set()))
     try:
         yield
     finally:
         over.set()
         thread.join(END_S)
+
+
+def health_pages(health: Health) -> dict[str, Page]:
+    """/livez: 500 when a new start may help; /readyz: 503 while something that is needed is missing."""
+    return {
+        "/livez": Page(PLAIN, lambda: said(health.alive(), bad=HTTPStatus.INTERNAL_SERVER_ERROR)),
+        "/readyz": Page(PLAIN, lambda: said(health.ready(), bad=HTTPStatus.SERVICE_UNAVAILABLE)),
+    }
 
 
 def listen(host: str, port: int, *, section: str) -> socket.socket:
@@ -79,11 +90,11 @@ def listen(host: str, port: int, *, section: str) -> socket.socket:
         if error.errno == errno.EADDRINUSE:
             raise Unreachable(
                 f"{section}.http_port {port} on {host} is in use: a second process on one machine needs another port; "
-                f"choose one, or 0 to serve no /metrics"
+                f"choose one, or 0 to serve nothing"
             ) from error
         raise SettingsError(
             f"{section}.http_host {host!r}, http_port {port}: cannot be listened on: {error.strerror}; "
-            f"choose an address of this machine and a port that its user may take, or port 0 to serve no /metrics"
+            f"choose an address of this machine and a port that its user may take, or port 0 to serve nothing"
         ) from error
 
 
@@ -143,21 +154,23 @@ class Endpoint:
         path = target.partition("?")[0]
         if path not in self._pages:
             return _answer(HTTPStatus.NOT_FOUND)
-        if method != "GET":
-            return _answer(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET")
-        return self._page(path)
+        if method not in ("GET", "HEAD"):
+            return _answer(HTTPStatus.METHOD_NOT_ALLOWED, allow="GET, HEAD")
+        answer = self._page(path)
+        return answer if method == "GET" else answer[: answer.index(b"\r\n\r\n") + 4]
 
     def _page(self, path: str) -> bytes:
         page = self._pages[path]
         try:
-            body = page.make()
+            made = page.make()
         except Exception as error:  # whoever only asks must not end a service
             if self._news.is_news(path, repr(error)):
                 logger.exception("page cannot be made", extra={"path": path, "error": repr(error)})
             return _answer(HTTPStatus.INTERNAL_SERVER_ERROR)
         if self._news.is_news(path, ""):
             logger.info("page can be made again", extra={"path": path})
-        return _answer(HTTPStatus.OK, body, content_type=page.content_type)
+        answer = made if isinstance(made, Said) else Said(HTTPStatus.OK, made)
+        return _answer(answer.status, answer.body, content_type=page.content_type)
 
 
 def _answer(status: HTTPStatus, body: bytes | None = None, *, content_type: str = PLAIN, allow: str = "") -> bytes:

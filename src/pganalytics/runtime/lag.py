@@ -8,11 +8,12 @@ also of those that nobody reads now.
 import logging
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from confluent_kafka import KafkaException
 
+from pganalytics.runtime.health import Look, look_after
 from pganalytics.runtime.kafka import UNREACHABLE
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.measurements import Measurements
@@ -92,8 +93,8 @@ def lag_meter(
 
 
 class LagWatch:
-    """`run` is the body of its thread. `known`: what this process has done, more than is committed; `tell` hears of each look the
-    lags by topic and the time."""
+    """`run` is the body of its thread. `known`: what this process has done, more than is committed; `own`: the partitions that it
+    reads, unless these are just those; `tell` hears of each look the lags by topic and the time."""
 
     def __init__(
         self,
@@ -103,15 +104,19 @@ class LagWatch:
         *,
         known: Callable[[], Mapping[Partition, int]],
         tell: Callable[[Mapping[str, Lag], float], None],
+        own: Callable[[], Collection[Partition]] | None = None,
     ) -> None:
         self._topics = tuple(topics)
         self._partitions = [(topic, number) for topic in self._topics for number in range(kafka.partitions)]
         self._offsets = GroupOffsets(kafka.model_copy(update={"timeout_s": ASK_S}), group, name="lag")
         self._known = known
+        self._own = known if own is None else own
         self._tell = tell
         self._first: dict[Partition, tuple[int, float]] = {}
         self._failed = 0
         self._news = OnChange()
+        self.last: Look | None = None
+        """What the last look found, for who judges health; None while Kafka does not answer. Any thread may read it."""
 
     def run(self, stop: threading.Event) -> None:
         """Look until `stop` is set. While Kafka does not answer the last numbers stand, with the time at which they were so."""
@@ -128,6 +133,8 @@ class LagWatch:
         except KafkaException as error:
             name = error.args[0].name()
             self._failed += 1
+            if self._failed > 1:
+                self.last = None  # what was stuck may have waited for Kafka: it has its time again
             state = "unreachable" if error.args[0].code() in UNREACHABLE else name
             if self._failed > 1 and self._news.is_news("lag", state):  # once is nothing: a new leader
                 logger.warning("the lag cannot be asked", extra={"error": name, "reason": error.args[0].str()})
@@ -136,10 +143,16 @@ class LagWatch:
             self._news.is_news("lag", "")
             self._tell(lags, time.time())
 
+    def close(self) -> None:
+        """Let go of the connections, after `look` alone; `run` does so itself."""
+        self._offsets.close()
+
     def look(self) -> dict[str, Lag]:
         """Ask once; raises KafkaException. Ends first: what is done meanwhile is no lag."""
         ends = self._offsets.ends(self._partitions)
+        own = frozenset(self._own())
         done = self._done()
+        self.last = look_after(self.last, ends, done, own=own, now=time.monotonic())
         appended_s = self._appended({where: done[where] for where in ends if ends[where] > done[where]})
         return {topic: lag_of(topic, ends, done, appended_s) for topic in self._topics}
 

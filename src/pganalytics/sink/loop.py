@@ -62,11 +62,15 @@ class SinkLoop:
         self._again_at = 0.0
         self._news = OnChange()
         self._recent = self._weighed = Recent()
+        self.turned_at = self.went_on_at = time.monotonic()
+        """When the thread last came round, and when it last stopped waiting. Any thread may read these."""
+        self.waits_for = ""
 
     def run(self, stop: threading.Event) -> None:
         """Work until `stop` is set; the batch at hand is finished."""
         try:
             while not stop.is_set():
+                self.turned_at = time.monotonic()
                 self.step(stop)
         finally:
             self._disconnect()
@@ -185,7 +189,8 @@ class SinkLoop:
 
     def _back_off(self, error: TryAgain) -> None:
         self._disconnect()
-        self._meters.waits(KAFKA if error.kind == KAFKA else STORE)
+        self.waits_for = KAFKA if error.kind == KAFKA else STORE
+        self._meters.waits(self.waits_for)
         self._backoff = self._backoff.failed()
         self._again_at = time.monotonic() + self._backoff.delay_s(random.random())  # noqa: S311
         if self._backoff.attempts > 1 and self._news.is_news("away", error.kind):  # once is nothing: a deadlock, a new leader
@@ -193,6 +198,8 @@ class SinkLoop:
 
     def _succeeded(self) -> None:
         self._meters.goes_on()
+        if self.waits_for:
+            self.waits_for, self.went_on_at = "", time.monotonic()
         self._backoff = self._backoff.succeeded()
         if self._news.is_news("away", ""):
             logger.warning("the sink goes on")

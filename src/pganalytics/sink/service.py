@@ -2,10 +2,13 @@
 
 import logging
 import time
+from collections.abc import Callable
+from contextlib import ExitStack
 
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, Unreachable
+from pganalytics.runtime.health import Health, Problems
 from pganalytics.runtime.kafka import admin, topic_problems
 from pganalytics.runtime.lag import LagWatch, Progress
 from pganalytics.runtime.lifecycle import Lifecycle
@@ -19,6 +22,7 @@ from pganalytics.sink.accountant import Accountant
 from pganalytics.sink.catalogue import Catalogue
 from pganalytics.sink.consumer import RecordConsumer, group_of
 from pganalytics.sink.errors import MostFail
+from pganalytics.sink.health import Signs, alive, ready
 from pganalytics.sink.letters import Letters
 from pganalytics.sink.loop import SinkLoop
 from pganalytics.sink.meters import Meters
@@ -40,18 +44,16 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
     store.check(settings)
     measurements = build_measurements(Service.SINK)
     meters = Meters(measurements)
-    with (
-        serving(measurements, lifecycle, settings.sink, section="sink"),
-        CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas,
-    ):
+    with CompactedReader(settings.kafka, topics.schemas, name="sink-schemas") as schemas, ExitStack() as served:
         progress = Progress()
         loop = build_loop(settings, topics, schemas, meters, progress)
+        lag = LagWatch(settings.kafka, group_of(topics), tuple(weights(topics)), known=progress.known, tell=meters.lags(topics))
+        served.enter_context(serving(measurements, lifecycle, settings.sink, section="sink", health=health_of(loop, lag)))
         upkeep = Upkeep(settings, meters)
         accountant = build_accountant(settings, topics, meters)
         lifecycle.spawn("sink", lambda: loop.run(lifecycle.stop))
         lifecycle.spawn("sink-upkeep", lambda: upkeep.run(lifecycle.stop))
         lifecycle.spawn("sink-accountant", lambda: accountant.run(lifecycle.stop))
-        lag = LagWatch(settings.kafka, group_of(topics), tuple(weights(topics)), known=progress.known, tell=meters.lags(topics))
         lifecycle.spawn("sink-lag", lambda: lag.run(lifecycle.stop))
         logger.info("sink started", extra={"prefix": topics.prefix, "store": settings.store.dbname})
         lifecycle.wait()
@@ -74,6 +76,15 @@ def build_loop(settings: Settings, topics: Topics, schemas: CompactedReader, met
         admin=admin(settings.kafka),
         meters=meters,
     )
+
+
+def health_of(loop: SinkLoop, lag: LagWatch) -> Health:
+    """What the endpoint asks."""
+
+    def judged(judge: Callable[[Signs, float], Problems]) -> Problems:
+        return judge(Signs(lag.last, loop.turned_at, loop.waits_for, loop.went_on_at), time.monotonic())
+
+    return Health(lambda: judged(alive), lambda: judged(ready))
 
 
 def build_accountant(settings: Settings, topics: Topics, meters: Meters) -> Accountant:

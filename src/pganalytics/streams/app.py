@@ -1,6 +1,6 @@
 """The Faust app: one agent on the three collected topics, in the one shape that lost nothing."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from faust.auth import Credentials
@@ -46,11 +46,16 @@ def build_app(
     lanes = {topics.collected(lane): lane for lane in LANES}
     channel = app.topic(*lanes, key_serializer="raw", value_serializer="raw")
 
-    async def forget(*_: Any, **__: Any) -> None:
+    async def assigned(*given: Any, **__: Any) -> None:
+        partitions: Iterable[Any] = given[1]  # after the sender
+        positions.forget()
+        positions.assigned = frozenset((one.topic, one.partition) for one in partitions if one.topic in lanes)
+
+    async def revoked(*_: Any, **__: Any) -> None:
         positions.forget()
 
-    app.on_partitions_assigned.connect(forget, weak=False)
-    app.on_partitions_revoked.connect(forget, weak=False)
+    app.on_partitions_assigned.connect(assigned, weak=False)
+    app.on_partitions_revoked.connect(revoked, weak=False)
 
     @app.agent(channel, name=f"{topics.prefix}.admit")  # type: ignore[misc, unused-ignore]
     async def admit(stream: Any) -> None:

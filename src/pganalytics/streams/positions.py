@@ -56,12 +56,15 @@ class Positions:
 
     def __init__(self) -> None:
         self.generation = 0
+        self.assigned: frozenset[Partition] = frozenset()
+        """What is ours now, also where nothing came yet. Another thread may read it."""
         self._starts: dict[Partition, int] = {}
         self._done: dict[Partition, int] = {}
 
     def forget(self) -> None:
         """Partitions were assigned or revoked: what is in hand belongs to nobody, and every partition starts anew."""
         self.generation += 1
+        self.assigned = frozenset()
         self._starts.clear()
         self._done.clear()
 

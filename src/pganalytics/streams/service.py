@@ -4,18 +4,21 @@ import asyncio
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
 from pganalytics.runtime.errors import Crash, SettingsError, Unreachable
 from pganalytics.runtime.follower import Follower
+from pganalytics.runtime.health import Health, Problems
 from pganalytics.runtime.kafka import topic_problems
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.topics import Topics
+from pganalytics.streams.health import Signs, alive, ready
 from pganalytics.streams.quotas import Quotas
 
 logger = logging.getLogger(__name__)
@@ -43,10 +46,17 @@ def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None)
         raise Unreachable("\n".join(problems))
     overrides = _read_overrides(settings, topics, quotas)
     delivered = threading.Event()
-    with serving(measurements, lifecycle, settings.streams, section="streams"):
+    lag = worker.lag_watch()
+
+    def judged(judge: Callable[[Signs, float], Problems]) -> Problems:
+        return judge(Signs(lag.last, worker.turned_at), time.monotonic())
+
+    health = Health(lambda: judged(alive), lambda: judged(ready))
+    with serving(measurements, lifecycle, settings.streams, section="streams", health=health):
         lifecycle.spawn("streams-quotas", lambda: overrides.run(lifecycle.stop))
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))
         worker.watch(lifecycle)
+        lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
         thread = lifecycle.spawn("streams", lambda: asyncio.run(worker.run(lifecycle.stop)))
         logger.info("streams started", extra={"prefix": topics.prefix})
         lifecycle.wait()

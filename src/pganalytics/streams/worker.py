@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from aiokafka.errors import KafkaConnectionError
@@ -66,18 +68,29 @@ class Worker:
         rules, terms = build_rules(settings.streams.rules), Terms.of(settings.streams.gaps)
         self._processor = Processor(self._topics, quotas, terms, rules=rules, controller=self._controller)
         self.outputs = build_outputs(settings.kafka)
+        self.turned_at = time.monotonic()
+        """When the event loop last came round (time.monotonic)."""
 
     def watch(self, lifecycle: Lifecycle) -> None:
-        """Start the threads that look at what decisions depend on beside the records, and at how far the group is behind."""
-        lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
-        tell = lag_meter(self._measurements, LAG, lanes)
-        lag = LagWatch(self._settings.kafka, group_of(self._topics), tuple(lanes), known=self._positions.known, tell=tell)
-        lifecycle.spawn("streams-lag", lambda: lag.run(lifecycle.stop))
+        """Start the threads that look at what decisions depend on beside the records."""
         if self._settings.streams.control.enabled:
             lifecycle.spawn("streams-sink-lag", lambda: self._watch_sink(lifecycle.stop))
         if self._config is not None:
             file = RuleFile(self._config, self._settings.streams.rules, self._take_rules)
             lifecycle.spawn("streams-rules", lambda: file.run(lifecycle.stop))
+
+    def lag_watch(self) -> LagWatch:
+        """For a thread of its own, beside the event loop."""
+        lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
+        tell = lag_meter(self._measurements, LAG, lanes)
+        return LagWatch(
+            self._settings.kafka,
+            group_of(self._topics),
+            tuple(lanes),
+            known=self._positions.known,
+            tell=tell,
+            own=lambda: self._positions.assigned,
+        )
 
     async def run(self, stop: threading.Event) -> None:
         """Work until `stop`; returns when everything is committed and the group is left.
@@ -103,13 +116,16 @@ class Worker:
             self._settings, topics, positions, credentials=self._credentials, process=pipeline.process, fail=fail_stop
         )
         try:
-            await _run(app, stop, Ticks(ends, self._processor.watch, pipeline.tick))
+            await _run(app, stop, Ticks(ends, self._processor.watch, pipeline.tick), self._turned)
         except KafkaConnectionError as error:  # only before it has ever been connected: later it tries for ever
             raise Unreachable(f"kafka {kafka.bootstrap}: no broker answers: start it, or set kafka.bootstrap") from error
         finally:
             offsets.close()
             ends.close()
             reader.close()
+
+    def _turned(self) -> None:
+        self.turned_at = time.monotonic()
 
     def _watch_sink(self, stop: threading.Event) -> None:
         offsets = GroupOffsets(self._settings.kafka, f"{self._topics.prefix}.sink", name="streams-sink-lag")
@@ -128,10 +144,11 @@ def _policy(control: Control) -> Policy | None:
     return Policy(round(control.interval_s * 1_000_000), control.most_stretch, control.ttl_s) if control.enabled else None
 
 
-async def _run(app: App, stop: threading.Event, ticks: Ticks) -> None:
+async def _run(app: App, stop: threading.Event, ticks: Ticks, turned: Callable[[], None]) -> None:
     starting = asyncio.create_task(app.start())
     ticking = asyncio.create_task(ticks.run(stop.is_set))
     while not stop.is_set():
+        turned()
         for task in (starting, ticking):
             if task.done():
                 task.result()

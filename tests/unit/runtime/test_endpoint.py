@@ -16,6 +16,7 @@ from pganalytics.embedded.ports import free_port
 from pganalytics.runtime import endpoint
 from pganalytics.runtime.endpoint import MOST_CONNECTIONS, MOST_HEAD_BYTES, Endpoint, Page, listen, serving
 from pganalytics.runtime.errors import SettingsError, Unreachable
+from pganalytics.runtime.health import Health
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
@@ -23,6 +24,7 @@ from pganalytics.runtime.settings import Collect, Settings
 from waiting import until
 
 HOST = "127.0.0.1"
+WELL = Health(list, list)
 BIG = b"x" * (8 << 20)
 """More than the system takes for a client that does not read."""
 
@@ -112,7 +114,6 @@ def test_a_large_page_is_served_whole(address: tuple[str, int]) -> None:
         (get("/metrics/"), 404),
         (get("/../metrics"), 404),
         (get("/broken"), 500),
-        (b"HEAD /metrics HTTP/1.1\r\n\r\n", 405),
         (b"POST /metrics HTTP/1.0\r\n\r\n", 405),
         (b"GET /metrics\r\n\r\n", 400),
         (b"\x16\x03\x01 \xff \0\r\n\r\n", 400),
@@ -122,7 +123,7 @@ def test_a_large_page_is_served_whole(address: tuple[str, int]) -> None:
 def test_everything_else_is_refused(address: tuple[str, int], request_: bytes, wanted: int) -> None:
     answer = ask(address, request_)
     assert status(answer) == wanted
-    assert (b"Allow: GET" in answer) == (wanted == 405)
+    assert (b"Allow: GET, HEAD" in answer) == (wanted == 405)
     assert status(ask(address, get("/metrics"))) == 200
 
 
@@ -218,15 +219,42 @@ def test_a_page_that_cannot_be_made_is_told_once(address: tuple[str, int], caplo
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == ["page cannot be made"]
 
 
+@pytest.mark.usefixtures("serves")
+def test_a_head_is_the_page_without_its_body(address: tuple[str, int]) -> None:
+    head, whole = ask(address, b"HEAD /metrics HTTP/1.1\r\n\r\n"), ask(address, get("/metrics"))
+    assert (status(head), head.endswith(b"\r\n\r\n")) == (200, True)
+    assert whole == head + b"all well\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "alive", "ready", "wanted"),
+    [
+        ("/livez", [], ["no broker"], (200, b"ok\n")),
+        ("/livez", ["a hangs", "b hangs"], [], (500, b"a hangs\nb hangs\n")),
+        ("/readyz", ["a hangs"], [], (200, b"ok\n")),
+        ("/readyz", [], ["no broker", "no store"], (503, b"no broker\nno store\n")),
+    ],
+)
+def test_health_is_a_status_and_a_line_for_each_reason(
+    path: str, alive: list[str], ready: list[str], wanted: tuple[int, bytes]
+) -> None:
+    port = free_port()
+    with served(section(port), Health(lambda: alive, lambda: ready)) as lifecycle:
+        answer = ask((HOST, port), get(path))
+        assert (status(answer), answer.partition(b"\r\n\r\n")[2]) == wanted
+        assert b"Content-Type: text/plain; charset=utf-8\r\n" in answer
+        lifecycle.request_stop("test is over")
+
+
 def section(port: int, host: str | None = None) -> Collect:
     keys = {"http_port": port} | ({"http_host": host} if host else {})
     return Settings.model_validate({"collect": keys}).collect
 
 
 @contextmanager
-def served(settings: Collect) -> Iterator[Lifecycle]:
+def served(settings: Collect, health: Health = WELL) -> Iterator[Lifecycle]:
     lifecycle = Lifecycle()
-    with serving(build_measurements(Service.COLLECT), lifecycle, settings, section="collect"):
+    with serving(build_measurements(Service.COLLECT), lifecycle, settings, section="collect", health=health):
         yield lifecycle
 
 
@@ -274,7 +302,7 @@ def test_a_port_that_is_taken_is_named_with_its_key_and_the_cure() -> None:
             pass
     text = str(caught.value)
     assert f"collect.http_port {port} on 127.0.0.1 is in use" in text
-    assert "choose one, or 0 to serve no /metrics" in text
+    assert "choose one, or 0 to serve nothing" in text
     assert "\n" not in text
 
 

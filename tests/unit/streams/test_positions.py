@@ -83,3 +83,12 @@ def test_jumps_are_exactly_the_offsets_left_out(start: int, deliveries: list[tup
         assert (partition[1] in jumped) or not absent
         if done is not None and seen[partition[1]]:
             assert done == max(start, max(seen[partition[1]]) + 1)
+
+
+def test_what_is_assigned_is_ours_before_anything_came_and_until_it_is_revoked() -> None:
+    positions = Positions()
+    positions.assigned = frozenset({("t", 0)})
+    assert list(positions.assigned) == [("t", 0)]
+    assert not positions.known()
+    positions.forget()
+    assert positions.assigned == frozenset()

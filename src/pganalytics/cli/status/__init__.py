@@ -1,0 +1,1 @@
+"""`pganalytics status`: the pipeline and the fleet on one screen."""

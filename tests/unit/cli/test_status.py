@@ -1,0 +1,167 @@
+"""The screen names what is wrong and what to type; hostile names do nothing to a terminal."""
+
+import io
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from pganalytics.cli.status.facts import Facts, Group, KafkaSide, LaneLag
+from pganalytics.cli.status.problems import problems
+from pganalytics.cli.status.screen import show
+from pganalytics.schemas.identity import Lane
+from pganalytics.sink.epoch_ends import OddEpoch, Suspect
+from pganalytics.sink.overview import Collector, Noticed, Overview
+from pganalytics.sink.report import AuditReport, Counts
+from pganalytics.streams.quota_topic import Listed
+
+DAY = 86_400.0
+HOSTILE = "db\x1b[2J\u202e\nx"
+GROUPS = (Group("streams", ("s at 10.0.0.1",)), Group("sink", ("k at 10.0.0.2", "k at 10.0.0.3")))
+LAGS = (LaneLag("streams", "critical", 0, 0.0, 4 * DAY), LaneLag("sink", "critical", 0, 0.0, 3 * DAY))
+KAFKA = KafkaSide(GROUPS, LAGS, Listed({}, {}), ())
+WELL = Collector("db1", 10.0, False, "host:1", True, "", 3, 999, 0, "", 0.999)
+COUNTS = Counts(emitted=9, stored=9)
+AUDIT = AuditReport(False, {"db1": COUNTS})
+STORE = Overview((WELL,), (), AUDIT)
+
+
+def found(*, kafka: KafkaSide | None = KAFKA, store: Overview | None = STORE) -> list[str]:
+    return [f"{one.about}: {one.what} | {one.todo}" for one in problems(Facts(kafka, store, ()), beat_s=30)]
+
+
+def with_lag(**changes: object) -> KafkaSide:
+    """Lane normal of the sink."""
+    return replace(KAFKA, lags=(*LAGS, replace(LaneLag("sink", "normal", 7, 0.0, 3 * DAY), **changes)))  # type: ignore[arg-type]
+
+
+def with_collector(**changes: object) -> Overview:
+    return replace(STORE, collectors=(replace(WELL, **changes),))  # type: ignore[arg-type]
+
+
+def with_counts(**changes: int) -> Overview:
+    return replace(STORE, audit=replace(AUDIT, collectors={"db1": replace(COUNTS, **changes)}))
+
+
+def test_nothing_is_wrong_with_what_is_well() -> None:
+    assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("kafka", "wanted"),
+    [
+        (replace(KAFKA, groups=(Group("sink", ()),)), ["sink: no process runs | pganalytics sink"]),
+        (replace(KAFKA, groups=(Group("sink", None),)), []),
+        (with_lag(seconds=300.0), []),
+        (
+            with_lag(seconds=301.0),
+            ["sink: lane normal is behind by 301 s | its /livez and log say why, and whether more processes help"],
+        ),
+        (with_lag(seconds=301.0, lane="deferred"), []),
+        (with_lag(seconds=None), []),
+        (
+            with_lag(seconds=1.5 * DAY + 1, lane="deferred"),
+            [
+                "sink: lane deferred is behind by more than half of what Kafka keeps: records will be lost | "
+                "start more of it: pganalytics sink"
+            ],
+        ),
+        (replace(KAFKA, problems=("topic t: bad: mend it",)), ["kafka: topic t: bad | mend it"]),
+        (
+            replace(KAFKA, quotas=Listed({}, {"db*": "no number"})),
+            ["db*: its quota is ignored: no number | pganalytics quota list"],
+        ),
+    ],
+)
+def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
+    assert found(kafka=kafka) == wanted
+
+
+@pytest.mark.parametrize(
+    ("store", "wanted"),
+    [
+        (with_collector(heartbeat_age_s=90.0), []),
+        (with_collector(heartbeat_age_s=91.0), ["db1: no heartbeat for 91 s | look at its agent host:1: pganalytics collect"]),
+        (with_collector(heartbeat_age_s=91.0, ended=True), []),
+        (
+            with_collector(up=False, error="refused"),
+            ["db1: the target does not answer: refused | pganalytics check --target db1"],
+        ),
+        (with_collector(up=None), []),
+        (
+            with_collector(unreadable=2, reason="no right"),
+            ["db1: 2 metrics cannot be read: no right | pganalytics check --target db1"],
+        ),
+        (with_collector(coverage=0.95), []),
+        (
+            with_collector(coverage=0.5),
+            ["db1: statements in detail cover 50% of their time | raise limit of [metrics.statements]"],
+        ),
+        (with_counts(emitted=10, missing=1), ["audit: 1 records are missing | pganalytics audit"]),
+        (with_counts(emitted=10, dead=1), ["audit: 1 records could not be stored | pganalytics dead-letters list"]),
+        (with_counts(emitted=10), ["audit: the counts do not add up | pganalytics audit --deep"]),
+        (
+            replace(STORE, events=(Noticed("db1", "deferred", 3, 8.0), Noticed("db1", "gap", 3, 8.0))),
+            ["db1: over its quota, 8 s ago | pganalytics quota set NAME"],
+        ),
+        (replace(STORE, collectors=()), ["collect: no heartbeat was ever stored | pganalytics collect"]),
+    ],
+)
+def test_of_the_fleet(store: Overview, wanted: list[str]) -> None:
+    assert found(store=store) == wanted
+
+
+def test_nobody_is_silent_because_we_are_late_or_do_not_know_how_late() -> None:
+    old = with_collector(heartbeat_age_s=200.0)
+    late = replace(KAFKA, lags=(replace(LAGS[0], seconds=60.0), replace(LAGS[1], seconds=60.0)))
+    assert found(kafka=late, store=old) == []
+    assert found(kafka=None, store=old) == []
+    assert len(found(store=old)) == 1
+
+
+def test_a_spool_that_is_gone_is_named() -> None:
+    odd = OddEpoch("orphaned", Suspect("db1", 7, None, None, None), {Lane.NORMAL: 3}, {})
+    store = replace(STORE, audit=replace(AUDIT, epochs=(odd,)))
+    assert found(store=store) == ["db1: the spool of epoch 7 is gone | pganalytics retire db1"]
+
+
+def shown(facts: Facts, width: int, *, terminal: bool = False) -> str:
+    out = io.StringIO()
+    console = Console(file=out, width=width, highlight=False, force_terminal=terminal, no_color=not terminal)
+    show(facts, problems(facts, beat_s=30), console, silent_s=90)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("width", [80, 160])
+def test_the_screen_fits_and_says_all(width: int) -> None:
+    text = shown(Facts(KAFKA, STORE, ()), width)
+    assert max(map(len, text.splitlines())) <= width
+    for word in ("host:1: 1 targets, 10 s ago, spool 3 (999 B)", "critical", "db1", "99.9%", "stored 9", "nobody", "all well"):
+        assert word in text
+
+
+def test_hostile_names_do_nothing_to_a_terminal() -> None:
+    hostile = with_collector(name=HOSTILE, agent=HOSTILE, up=False, error=HOSTILE, unreadable=1, reason=HOSTILE)
+    store = replace(hostile, events=(Noticed(HOSTILE, "shed", 1, 1.0),))
+    kafka = replace(KAFKA, groups=(Group("sink", (HOSTILE,)),), quotas=Listed({}, {HOSTILE: HOSTILE}))
+    text = shown(Facts(kafka, store, (HOSTILE,)), 160)
+    assert "\\x1b[2J\\u202e" in text
+    assert not [char for char in text if char != "\n" and not char.isprintable()]
+
+
+@pytest.mark.parametrize(
+    ("facts", "word"),
+    [(Facts(None, STORE, ("kafka away",)), "Kafka is away"), (Facts(KAFKA, None, ("no store",)), "the store is away")],
+)
+def test_what_is_away_is_said_and_the_rest_is_shown(facts: Facts, word: str) -> None:
+    text = shown(facts, 80)
+    assert facts.away[0] in text
+    assert word in text
+    assert "all well" not in text
+
+
+def test_many_targets_show_the_sick_ones_first() -> None:
+    many = tuple(replace(WELL, name=f"db{number:03}", up=number != 77) for number in range(100))
+    text = shown(Facts(KAFKA, replace(STORE, collectors=many), ()), 80)
+    assert text.index("db077") < text.index("db000")
+    assert "and 80 more: --json has all" in text
