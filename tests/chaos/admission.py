@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from confluent_kafka import Consumer, TopicPartition
 
-from integration.streams_feed import Feed, Got, events, outputs, topics_of
+from integration.streams_feed import Feed, Got, events, outputs, read_all, topics_of
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.events import EventKind
 from pganalytics.schemas.headers import Headers
@@ -21,7 +21,8 @@ EVERY_S = 0.2
 
 @dataclass(frozen=True)
 class Count:
-    """Every identity that was collected, against the admitted topics, the deferred one and the events that name what is shed."""
+    """Every identity that is in the collected topics, against the admitted topics, the deferred one and the events that name what
+    is shed. `never_came`: what the client reported as delivered and the collected topics do not have; no streams saw it."""
 
     sent: int
     lost: frozenset[Identity]
@@ -32,12 +33,14 @@ class Count:
     again: int
     deferred: int
     shed: int
+    never_came: int = 0
 
     def __str__(self) -> str:
-        return (
+        text = (
             f"collected {self.sent}, lost {len(self.lost)}, passed on twice or more {self.again}, "
             f"deferred {self.deferred}, shed {self.shed}"
         )
+        return f"{text}, delivered and not in the topics {self.never_came}" if self.never_came else text
 
 
 def count_all(settings: Settings, sent: Collection[Identity], got: list[Got] | None = None) -> Count:
@@ -52,14 +55,16 @@ def count_all(settings: Settings, sent: Collection[Identity], got: list[Got] | N
         for seq in event.ranges
     }
     accounted = set(passed) | shed
+    came = {each.decoded.identity for each in read_all(settings, [topics_of(settings).collected(lane) for lane in LANES])}
     return Count(
-        sent=len(sent),
-        lost=frozenset(set(sent) - accounted),
-        strange=frozenset(accounted - set(sent)),
+        sent=len(came),
+        lost=frozenset(came - accounted),
+        strange=frozenset(accounted - set(sent) - came),
         both=frozenset(set(passed) & shed),
         again=sum(times - 1 for times in passed.values()),
         deferred=len({each.decoded.identity for each in got if each.topic == deferred_topic}),
         shed=len(shed),
+        never_came=len(set(sent) - came),
     )
 
 

@@ -125,6 +125,7 @@ def test_all_services_ride_through_outages_of_the_broker(
             costs = suffer(services, seconds)
             broker.start_again()
             report(f"{end.__name__} for {seconds:.0f} s", costs, seconds_until_all_go_on(makes))
+            until(lambda: caught_up(own), 60 + seconds / 10, every_s=0.5, what="what waited in the spool is processed")
             for name, cost in costs.items():
                 assert len(cost.lines) <= MOST_LINES * max(1.0, seconds / 60), (name, cost.lines)
                 assert cost.cpu <= MOST_CPU, (name, cost.cpu)
