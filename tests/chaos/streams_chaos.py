@@ -40,6 +40,7 @@ class Amount:
 
 
 LONG = Amount(records=100_000, kills=16, suspensions=1, restarts=6, delays=3)
+SHORT = Amount(records=3000, kills=2, suspensions=1, restarts=2, delays=1)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import pytest
 from chaos import streams_chaos
 from chaos.admission import count_all
 from chaos.plan import Kind
-from chaos.streams_chaos import LONG
+from chaos.streams_chaos import LONG, SHORT
 from integration.streams_feed import Feed, caught_up, committed, ends, installation, running
 from pganalytics.embedded.kafka import KafkaBroker
-from pganalytics.schemas.identity import Lane
+from pganalytics.schemas.identity import Identity, Lane
 from waiting import until
 
 CONTROLS = {
@@ -31,6 +31,15 @@ def test_the_long_plan_breaks_what_it_promises() -> None:
     assert (len(workers), brokers.count(Kind.KILL), brokers.count(Kind.RESTART)) == (16, 3, 3)
     assert [fault.hold_s > 6 for fault in plan if fault.kind is Kind.SUSPEND] == [True]
     assert sum(fault.kind is Kind.DELAY for fault in plan) == 3
+
+
+@pytest.mark.timeout(400)
+def test_kills_suspension_restarts_and_a_slow_leader_lose_nothing(tmp_path: Path) -> None:
+    with streams_chaos.run(tmp_path, SHORT, seed=6, rate=200.0) as (settings, feed, found):
+        assert found.problems() == [], found.lines()
+        assert found.counted.sent >= SHORT.records
+        nowhere = Identity("nobody", 1, Lane.BULK, 1)
+        assert count_all(settings, {*feed.sent, nowhere}).lost == {nowhere}
 
 
 @pytest.mark.timeout(400)
