@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -34,6 +34,11 @@ class Count:
     deferred: int
     shed: int
     never_came: int = 0
+
+    def problems(self, kinds: Sequence[str]) -> list[str]:
+        """One line for each of these kinds of identities, and for what was delivered and is nowhere."""
+        found = [f"{kind}: {len(who)}, {min(who)}..." for kind in kinds if (who := getattr(self, kind))]
+        return [*found, *([f"delivered and not in the topics: {self.never_came}"] if self.never_came else [])]
 
     def __str__(self) -> str:
         text = (

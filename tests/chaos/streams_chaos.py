@@ -61,7 +61,7 @@ class StreamsRun:
     def problems(self) -> list[str]:
         """One line each; none when all is well."""
         found = [f"no recovery from: {one.fault}" for one in self.outcomes if one.recovery_s is None]
-        found += [f"{kind}: {len(who)}, {min(who)}..." for kind in ("lost", "strange") if (who := getattr(self.counted, kind))]
+        found += self.counted.problems(("lost", "strange"))
         if self.last_stall_s > self.allowed_s:
             found.append(f"a stall of {self.last_stall_s:.1f} s after the last fault; {self.allowed_s:g} s are allowed")
         if not self.settled:

@@ -278,5 +278,4 @@ def percentile(values: Sequence[float], of_100: int) -> float:
 
 def wrong(counted: Count) -> list[str]:
     """What no run without a crash may show."""
-    kinds = ("lost", "strange", "both")
-    return [f"{kind}: {len(who)}, {min(who)}..." for kind in kinds if (who := getattr(counted, kind))]
+    return counted.problems(("lost", "strange", "both"))
