@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pytest
 from confluent_kafka import Consumer, TopicPartition
 
 from integration.sink_feed import (
@@ -168,6 +169,23 @@ def test_late_records_get_their_day(settings: Settings, feed: Feed, stored: Stor
     wanted = {f"database_{datetime.now(UTC) - timedelta(days=day):%Y%m%d}" for day in days}
     made = {name for (name,) in stored.ask("select relname from pg_class where relnamespace = 'metrics_daily'::regnamespace")}
     assert wanted <= made
+
+
+@pytest.mark.parametrize(
+    "addition",
+    [
+        "add check (seq > 0)",
+        "add column note text not null default 'none'",
+        "add column twice bigint generated always as (seq * 2) stored",
+    ],
+)
+def test_a_table_that_an_operator_added_to_gets_its_days(settings: Settings, feed: Feed, stored: Store, addition: str) -> None:
+    with running_sink(settings):
+        feed.admit(record("c", 1))
+        until(lambda: stored.stored() == 1)
+        stored.run(f"alter table metrics.database {addition}")
+        feed.admit(record("c", 2, collected_at=now_us() - 12 * DAY_US))
+        until(lambda: stored.stored() == 2)
 
 
 def test_days_ahead_are_made_for_all_metrics(settings: Settings, stored: Store) -> None:

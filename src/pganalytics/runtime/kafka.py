@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 OURS = frozenset(
     "bootstrap.servers acks enable.idempotence partitioner enable.auto.commit enable.auto.offset.store isolation.level "
     "auto.offset.reset group.id allow.auto.create.topics message.max.bytes message.timeout.ms client.id "
-    "request.required.acks delivery.timeout.ms metadata.broker.list".split()
+    "request.required.acks delivery.timeout.ms metadata.broker.list max.in.flight "
+    "max.in.flight.requests.per.connection".split()
 )
 """Client options that correctness depends on: [kafka.options] may not set them. It may replace all others that we set."""
 UNREACHABLE = frozenset({KafkaError._ALL_BROKERS_DOWN, KafkaError._TRANSPORT, KafkaError._RESOLVE})
@@ -69,10 +70,15 @@ def client_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any]:
 
 
 def producer_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any]:
-    """A producer that loses nothing while it lives, and co-partitions with Java clients and Faust."""
+    """A producer that loses nothing while it lives, and co-partitions with Java clients and Faust.
+
+    One request in flight to each broker: with more, librdkafka reports a request that was refused as delivered when a later one
+    is accepted, and a broker accepts any request as the first of a producer it does not know (decision 0030).
+    """
     settings = {
         "acks": "all",
         "enable_idempotence": True,
+        "max_in_flight": 1,
         "partitioner": "murmur2_random",
         "compression_type": "zstd",
         "linger_ms": 50,

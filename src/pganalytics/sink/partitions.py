@@ -47,7 +47,8 @@ def read_days(connection: StoreConnection, metric: str) -> set[int]:
 def make_day(connection: StoreConnection, metric: str, day: int) -> bool:
     """Make one partition; whether it was made: nothing happens when it is there.
 
-    Made beside the table and then attached: that blocks neither readers nor writers of the table.
+    Made beside the table and then attached: that blocks neither readers nor writers of the table. It must have what the table
+    has, whatever an operator added to it, or it cannot be attached: so nothing may be added between the two.
     """
     with connection.transaction():
         lock(connection, TABLES_LOCK)
@@ -56,7 +57,9 @@ def make_day(connection: StoreConnection, metric: str, day: int) -> bool:
         name = f"metrics_daily.{quoted(partition_name(metric, day))}"
         low, high = (f"{_EPOCH + timedelta(days=each):%Y-%m-%d} 00:00:00+00" for each in (day, day + 1))
         table = f"metrics.{quoted(metric)}"
-        connection.execute(f"create table {name} (like {table} including storage including compression)".encode())
+        connection.execute(f"lock table only {table} in share update exclusive mode".encode())
+        like = "including storage including compression including constraints including generated"
+        connection.execute(f"create table {name} (like {table} {like})".encode())
         connection.execute(f"alter table {table} attach partition {name} for values from ('{low}') to ('{high}')".encode())
     return True
 
