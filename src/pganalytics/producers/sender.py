@@ -36,6 +36,8 @@ IN_FLIGHT_BYTES = 16 << 20
 CRITICAL_SHARE = 4
 """One in so many places of the flight is kept for critical records."""
 BATCH = 100
+SETTLE_S = 0.5
+"""So long acknowledgements are gathered at most, while more are on their way: each commit of the spool costs an fsync."""
 POLL_S = 0.05
 IDLE_S = 0.2
 Ticket = int | str
@@ -71,7 +73,7 @@ class _Flight:
     suspects: dict[int, Unsent] = field(default_factory=dict)
     hopeless: dict[int, tuple[Unsent, str]] = field(default_factory=dict)
     retries: dict[Ticket, tuple[Backoff, float, str]] = field(default_factory=dict)
-    sent: list[Ticket] = field(default_factory=list)
+    sent: list[int] = field(default_factory=list)
 
     def excluded(self, now: float) -> set[Ticket]:
         """What is not to be sent now."""
@@ -105,6 +107,7 @@ class Sender:
         self._released: set[str] = set()
         self._emptied: dict[Lane, int] = {}
         """How many arrivals the spool had had when the last record of a lane went out: before the next one nobody need look."""
+        self._settled_at = clock()
         self._finish = threading.Event()
         self._news = OnChange()
         self.turned_at = clock()
@@ -133,7 +136,9 @@ class Sender:
         self._note_turn()
         sent = self._send_schemas() + sum(self._send_lane(lane) for lane in LANES)
         self._producer.poll(POLL_S if self._flight.sizes and not sent else 0)
-        self._settle()
+        late = self._clock() - self._settled_at >= SETTLE_S
+        if late or not self._flight.sizes or len(self._flight.sent) >= BATCH:
+            self._settle()
         return bool(sent or self._flight.sizes)
 
     def _note_turn(self) -> None:
@@ -202,7 +207,9 @@ class Sender:
         self.untaken_since = self.flying_since
         if isinstance(what, Unsent):
             self._meters.acknowledged(what.headers.identity.lane)
-        self._flight.sent.append(ticket)
+            self._flight.sent.append(what.id)
+        else:
+            self._released.add(what)
         if (before := self._flight.retries.pop(ticket, None)) is not None:
             self._all_clear(before[2])
 
@@ -241,13 +248,12 @@ class Sender:
 
     def _settle(self) -> None:
         """Delete what is acknowledged, shorten what is hopeless; with a full disk it is tried again, and at worst sent twice."""
-        self._released.update(ticket for ticket in self._flight.sent if isinstance(ticket, str))
-        records = [ticket for ticket in self._flight.sent if isinstance(ticket, int)]
+        self._settled_at = self._clock()
         try:
-            if records:
-                self._spool.acknowledge(records)
+            if self._flight.sent:
+                self._spool.acknowledge(self._flight.sent)
         except Refused:
-            self._flight.sent = list(records)
+            pass
         else:
             self._flight.sent = []
         for record, error in list(self._flight.hopeless.values()):

@@ -313,3 +313,22 @@ def test_what_is_under_way_at_the_end_stays_in_the_spool(bench: Bench) -> None:
     bench.sender.run()
     assert bench.spool.usage[0] == 1
     assert [len(bench.spool.unsent(lane, limit=9, exclude=(), schemas=[DATABASE.id])) for lane in LANES] == [0, 1, 0]
+
+
+def test_acknowledgements_are_gathered_for_half_a_second_while_more_are_on_their_way(bench: Bench) -> None:
+    for _ in range(3):
+        bench.spool.append(snapshot())
+    bench.release()
+    bench.turn()
+    assert len(bench.broker.queue) == 3
+    report = bench.broker.queue.pop(0)[1]["on_delivery"]
+    bench.broker.answers.append((report, None))
+    bench.turn()
+    bench.turn()
+    assert bench.spool.usage[0] == 3
+    bench.now += module.SETTLE_S
+    bench.turn()
+    assert bench.spool.usage[0] == 2
+    bench.broker.answer()
+    bench.turn()
+    assert bench.spool.usage[0] == 0
