@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pganalytics.schemas.control import Control, Reason
-from pganalytics.schemas.events import Event, EventKind, Source
+from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.headers import HEARTBEAT, Headers
-from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams.bounded import Bounded
 from pganalytics.streams.control import Look, Policy, State, look_at, restored
+from pganalytics.streams.events import make_event
 from pganalytics.streams.quota import TOKEN, Limits
 from pganalytics.streams.records import Arrival, Outgoing
 
@@ -133,16 +133,5 @@ def _event(arrival: Arrival, collector: str, control: Control) -> Event:
         detail += f"; at most {control.rows} rows in detail"
     if control.pressure == 1:
         detail = "intervals as the settings say"
-    return Event(
-        kind=EventKind.SLOWED if control.pressure > 1 else EventKind.RESUMED,
-        source=Source.STREAMS,
-        at_us=arrival.at_us,
-        collector=collector,
-        epoch=0,
-        lane=None,
-        ranges=Ranges(),
-        topic=arrival.topic,
-        partition=arrival.partition,
-        offset=arrival.offset,
-        detail=detail,
-    )
+    kind = EventKind.SLOWED if control.pressure > 1 else EventKind.RESUMED
+    return make_event(kind, arrival, collector, detail)

@@ -2,9 +2,7 @@
 
 from dataclasses import dataclass
 
-from pganalytics.schemas.events import Event, EventKind, Source
-from pganalytics.schemas.identity import Stream
-from pganalytics.schemas.ranges import Ranges
+from pganalytics.schemas.events import EventKind
 from pganalytics.streams.gaps import Change
 from pganalytics.streams.pulses import Clock, Noticed, Word
 
@@ -54,21 +52,4 @@ def sentence_of(word: Word, epoch: int) -> str:
         return "the agent's clock agrees with Kafka's again"
     return f"the agent's clock is {word.clock} of Kafka's by at least {word.skew_us / SECOND:.0f} s".replace(
         "behind of", "behind"
-    )
-
-
-def make_event(kind: EventKind, cause: Cause, stream: Stream, ranges: Ranges, detail: str) -> Event:
-    """An event of the streams."""
-    return Event(
-        kind=kind,
-        source=Source.STREAMS,
-        at_us=cause.at_us,
-        collector=stream.collector,
-        epoch=stream.epoch,
-        lane=stream.lane,
-        ranges=ranges,
-        topic=cause.topic,
-        partition=cause.partition,
-        offset=cause.offset,
-        detail=detail,
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pganalytics.schemas.errors import HeaderError
-from pganalytics.schemas.events import Event, EventKind, Source
+from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.headers import HEARTBEAT, Headers, stamp
 from pganalytics.schemas.identity import Identity, Lane, Stream
 from pganalytics.schemas.ranges import Ranges
@@ -16,6 +16,7 @@ from pganalytics.schemas.topics import Topics
 from pganalytics.streams import quota
 from pganalytics.streams.bounded import Bounded
 from pganalytics.streams.controller import Controller
+from pganalytics.streams.events import make_event
 from pganalytics.streams.lanes import Destination, Facts, choose, topic_of
 from pganalytics.streams.quota import Account, Limits, Load, Verdict
 from pganalytics.streams.quotas import Quotas
@@ -182,19 +183,7 @@ def stamped(arrival: Arrival) -> HeaderPairs:
 def position_outside_log(topics: Topics, first: Arrival, detail: str) -> Event:
     """The event of a committed offset that the log does not have; `first` is the record with which reading goes on."""
     nobody = f"{topics.prefix}.streams"
-    return Event(
-        kind=EventKind.POSITION_OUTSIDE_LOG,
-        source=Source.STREAMS,
-        at_us=first.at_us,
-        collector=nobody,
-        epoch=0,
-        lane=None,
-        ranges=Ranges(),
-        topic=first.topic,
-        partition=first.partition,
-        offset=first.offset,
-        detail=detail,
-    )
+    return make_event(EventKind.POSITION_OUTSIDE_LOG, first, nobody, detail)
 
 
 def event_record(topics: Topics, event: Event) -> Outgoing:
@@ -211,20 +200,4 @@ def _note_held(outcome: Outcome, kind: EventKind, arrival: Arrival, who: Identit
 
 
 def _held(kind: EventKind, stream: Stream, run: Run) -> Event:
-    return _event(kind, run.first, stream, Ranges(((run.low, run.high),)), run.why)
-
-
-def _event(kind: EventKind, arrival: Arrival, stream: Stream, ranges: Ranges, detail: str) -> Event:
-    return Event(
-        kind=kind,
-        source=Source.STREAMS,
-        at_us=arrival.at_us,
-        collector=stream.collector,
-        epoch=stream.epoch,
-        lane=stream.lane,
-        ranges=ranges,
-        topic=arrival.topic,
-        partition=arrival.partition,
-        offset=arrival.offset,
-        detail=detail,
-    )
+    return make_event(kind, run.first, stream, run.why, Ranges(((run.low, run.high),)))

@@ -12,12 +12,12 @@ from typing import Protocol, Self
 from pganalytics.schemas.events import Event, EventKind
 from pganalytics.schemas.headers import Headers, HeartbeatFacts
 from pganalytics.schemas.identity import Lane, Stream
-from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.streams import gaps, pulses
 from pganalytics.streams.bounded import Bounded
 from pganalytics.streams.causes import Facts, describe
-from pganalytics.streams.gap_events import KIND, SECOND, SENTENCE, Cause, make_event, sentence_of
+from pganalytics.streams.events import make_event
+from pganalytics.streams.gap_events import KIND, SECOND, SENTENCE, Cause, sentence_of
 from pganalytics.streams.gaps import Change, Finding, Owed, Sight
 from pganalytics.streams.partition_time import PartitionTime
 from pganalytics.streams.pulses import OWED_LANES, Beat, Bounds, Clock, Noticed, Pulse, Word
@@ -160,7 +160,7 @@ class Watch:
             self._facts(EventKind.SILENT, collector, cause.at_us, pulse, others_came=others_came),
             f"no heartbeat for {self._terms.silent_us / SECOND:g} s",
         )
-        return [make_event(EventKind.SILENT, cause, Stream(collector, epoch, Lane.CRITICAL), Ranges(), detail)]
+        return [make_event(EventKind.SILENT, cause, Stream(collector, epoch, Lane.CRITICAL), detail)]
 
     def _beat(self, arrival: Arrival, headers: Headers, facts: HeartbeatFacts) -> list[Event]:
         time, who = self._times[arrival.place], headers.identity
@@ -198,11 +198,10 @@ class Watch:
         kind = KIND[finding.change]
         facts = self._facts(kind, stream.collector, at_us, self._pulses.get(stream.collector))
         detail = describe(facts, SENTENCE[finding.change])
-        return make_event(kind, Cause(topic, number, finding.offset, at_us), stream, finding.ranges, detail)
+        return make_event(kind, Cause(topic, number, finding.offset, at_us), stream, detail, finding.ranges)
 
     def _of_word(self, arrival: Arrival, stream: Stream, word: Word, before: Pulse | None, beat: Beat) -> Event:
         kind = KIND[word.what]
-        cause = Cause(arrival.topic, arrival.partition, arrival.offset, arrival.at_us)
         detail = sentence_of(word, stream.epoch)
         if word.what is Noticed.BACK and before is not None:
             same = beat.epoch == word.other or beat.epoch in before.listed
@@ -210,7 +209,7 @@ class Watch:
             waited = waited and before.known[0].clock is Clock.AGREES
             facts = Facts(kind, beat.facts.up, before.stopped, same_epoch=same, waited=waited)
             detail = describe(facts, detail)
-        return make_event(kind, cause, stream, Ranges(), detail)
+        return make_event(kind, arrival, stream, detail)
 
     def _facts(self, kind: EventKind, collector: str, at_us: int, pulse: Pulse | None, *, others_came: bool = False) -> Facts:
         over = self._over_quota(collector, at_us)
