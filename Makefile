@@ -30,6 +30,7 @@ check: .venv/.installed
 docs: .venv/.installed
 	$(BIN)/python -m pganalytics.runtime.self_metrics > docs/self-metrics.md
 	$(BIN)/python -m pganalytics.producers.metric_reference > docs/metrics.md
+	$(BIN)/python -m pganalytics.runtime.settings_reference > docs/settings.md
 
 soak: .venv/.installed
 	@PYTHONPATH=tests $(BIN)/python -m chaos.soak $(ARGS)
