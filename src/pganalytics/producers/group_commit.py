@@ -31,6 +31,7 @@ class SpoolClosed(RuntimeError):
 class _Work:
     call: Callable[[sqlite3.Connection], Any]
     done: "Future[Any]"
+    reads: bool
 
 
 class GroupCommit:
@@ -45,12 +46,15 @@ class GroupCommit:
         self.busy_since: float | None = None
         """Since when (time.monotonic) the transaction at hand goes on; None while there is none. Any thread may read it."""
 
-    def submit(self, call: Callable[[sqlite3.Connection], T]) -> "Future[T]":
-        """Have `call` run in the next transaction; an exception of its own undoes only its own part."""
+    def submit(self, call: Callable[[sqlite3.Connection], T], *, reads: bool = False) -> "Future[T]":
+        """Have `call` run in the next transaction; an exception of its own undoes only its own part.
+
+        `reads`: it changes nothing, and needs no transaction when it is alone with others like it.
+        """
         if self._closing.is_set() or self._ended.is_set():
             raise SpoolClosed("the spool is closed")
         done: Future[T] = Future()
-        self._inbox.put(_Work(call, done))
+        self._inbox.put(_Work(call, done, reads))
         if self._ended.is_set():
             self._fail_rest(SpoolClosed("the spool is closed"))
         return done
@@ -86,11 +90,14 @@ class GroupCommit:
 
     def _commit(self, works: list[_Work]) -> None:
         outcomes: list[tuple[_Work, Any, Exception | None]] = []
+        changes = not all(work.reads for work in works)
         try:
-            self._connection.execute("begin immediate")
+            if changes:
+                self._connection.execute("begin immediate")
             outcomes += [self._one(work) for work in works]
-            self._connection.execute("commit")
-            self._after_commit(self._connection)
+            if changes:
+                self._connection.execute("commit")
+                self._after_commit(self._connection)
         except sqlite3.Error as error:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.execute("rollback")
@@ -115,6 +122,8 @@ class GroupCommit:
             self._commit([work])
 
     def _one(self, work: _Work) -> tuple[_Work, Any, Exception | None]:
+        if work.reads:
+            return self._read(work)
         self._connection.execute("savepoint work")
         try:
             value = work.call(self._connection)
@@ -126,6 +135,14 @@ class GroupCommit:
             return work, None, problem
         self._connection.execute("release work")
         return work, value, None
+
+    def _read(self, work: _Work) -> tuple[_Work, Any, Exception | None]:
+        try:
+            return work, work.call(self._connection), None
+        except sqlite3.Error:
+            raise
+        except Exception as problem:  # noqa: BLE001  (it belongs to the caller, who gets it)
+            return work, None, problem
 
     def _fail_rest(self, problem: Exception) -> None:
         with contextlib.suppress(queue.Empty):

@@ -127,11 +127,11 @@ class Spool:
 
     def collectors(self) -> list[str]:
         """Every collector with an epoch here: each must have heartbeats."""
-        return self._do(epochs.collectors)
+        return self._do(epochs.collectors, reads=True)
 
     def unsent_epochs(self) -> set[tuple[str, int]]:
         """(collector, epoch) of which something is in the spool."""
-        return set(self._do(lambda db: db.execute("select distinct collector, epoch from records").fetchall()))
+        return set(self._do(lambda db: db.execute("select distinct collector, epoch from records").fetchall(), reads=True))
 
     def append(self, snapshot: Snapshot) -> Identity | None:
         """Commit a snapshot; the identity of its record, None when it has none. Raises Refused and changes nothing then."""
@@ -156,7 +156,7 @@ class Spool:
 
     def unsent(self, lane: Lane, *, limit: int, exclude: Container[object], schemas: Collection[str]) -> list[Unsent]:
         """The oldest records of a lane that are not in `exclude` and whose schema is in `schemas`."""
-        return self._do(lambda db: spool_records.unsent(db, lane, limit, exclude, schemas))
+        return self._do(lambda db: spool_records.unsent(db, lane, limit, exclude, schemas), reads=True)
 
     def acknowledge(self, ids: Collection[int]) -> None:
         """Kafka has these: delete them, and the epochs that a heartbeat among them called final."""
@@ -176,7 +176,8 @@ class Spool:
             lambda db: db.execute(
                 "select body from baselines where collector = ? and metric = ? and database = ? order by number",
                 (collector, metric, database),
-            ).fetchall()
+            ).fetchall(),
+            reads=True,
         )
         return [row[0] for row in found]
 
@@ -190,8 +191,8 @@ class Spool:
         marks = ",".join("?" * len(collectors))
         self._do(lambda db: db.execute(f"delete from baselines where collector not in ({marks})", list(collectors)).rowcount)  # noqa: S608
 
-    def _do(self, call: Callable[[sqlite3.Connection], T]) -> T:
-        return self._writer.submit(call).result()
+    def _do(self, call: Callable[[sqlite3.Connection], T], *, reads: bool = False) -> T:
+        return self._writer.submit(call, reads=reads).result()
 
     def _append(self, db: sqlite3.Connection, snapshots: Sequence[tuple[Snapshot, bytes]]) -> list[Identity | None]:
         """`snapshots`: each with the compressed rest of its record."""
