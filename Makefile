@@ -28,7 +28,7 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 
 docs: .venv/.installed
-	$(BIN)/python -m pganalytics.runtime.self_metrics > docs/self-metrics.md
+	$(BIN)/python -m pganalytics.runtime.self_metrics_page > docs/self-metrics.md
 	$(BIN)/python -m pganalytics.producers.metric_reference > docs/metrics.md
 
 soak: .venv/.installed
