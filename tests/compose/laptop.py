@@ -11,8 +11,6 @@ import shutil
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +20,7 @@ import psycopg
 from confluent_kafka import Producer
 from psycopg.conninfo import make_conninfo
 
+from alerts import page_of
 from compose.compose_model import COMPOSE, load_compose
 from integration.versions import binaries_of
 from pganalytics.embedded.binaries import find_postgres
@@ -182,15 +181,6 @@ class Laptop:
             [COMPOSE / "workload/run"], env=environment, stdout=self.folder / "workload.log", name="workload", grace_s=5
         )
         self._stack.callback(child.terminate, 10)
-
-
-def page_of(port: int) -> str | None:
-    """/metrics as it is now; None when nobody answers."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-            return str(answer.read().decode())
-    except (urllib.error.URLError, ConnectionError, TimeoutError):
-        return None
 
 
 def programs() -> Path:

@@ -23,6 +23,8 @@ LABELS = {one.name: set(one.labels) for one in SELF_METRICS} | {
 }
 """What has labels beside those of a scrape."""
 SCRAPED = {"job", "instance"}
+UNITS = set("short s ms bytes Bps percentunit cps ops rowsps iops".split())
+"""Names of Grafana's, each looked up in its own list."""
 
 
 def expressions(panel: Panel) -> Iterator[Node]:
@@ -73,6 +75,15 @@ def test_a_panel_says_what_it_shows_and_why_it_may_be_empty(panel: Panel) -> Non
     assert empty.endswith(".")
     assert len(empty) > 20
     assert "no data" not in empty.lower()
+
+
+@EACH
+def test_a_panel_has_units_that_grafana_knows(panel: Panel) -> None:
+    config = panel.raw["fieldConfig"]
+    properties = [each for one in config["overrides"] for each in one["properties"] if each["id"] == "unit"]
+    named = {each["value"] for each in properties} | {config["defaults"].get("unit", "short")}
+    assert named <= UNITS
+    assert panel.raw["type"] != "timeseries" or "unit" in config["defaults"]
 
 
 @EACH
