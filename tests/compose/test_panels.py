@@ -10,6 +10,7 @@ import pytest
 from compose.dashboards import NAMES, Panel, Query, Shown, expand_promql, expand_sql, load_dashboard, panels
 from compose.laptop import TARGETS, Laptop
 from pganalytics.embedded.kafka import KafkaBroker
+from pganalytics.schemas.metric import builtin_schemas
 from promql.evaluation import evaluate
 from waiting import until
 
@@ -22,21 +23,29 @@ SOON_S = 90.0
 def laptop(kafka: KafkaBroker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Laptop]:
     """All of it, after a few things went wrong: an agent was killed, a record cannot be stored, a target was changed."""
     with Laptop(kafka.bootstrap, tmp_path_factory.mktemp("laptop")) as running:
-        until(lambda: stored(running) == set(TARGETS), 90, what="heartbeats of all targets")
+        until(lambda: tables(running) == len(builtin_schemas()), 60, what="the sink's tables, which it makes when it starts")
+        until(lambda: has(running, "metrics.roles where collector = 'db14'"), 90, what="what is changed was read before")
+        until(lambda: collectors(running) == set(TARGETS), 90, what="heartbeats of all targets")
         running.poison()
         running.kill("collect")
-        until(lambda: noticed(running, "restarted"), 60, what="the restart is noticed")
+        until(lambda: has(running, "pganalytics.events where kind = 'restarted'"), 90, what="the restart is noticed")
         running.change()
         yield running
 
 
-def stored(laptop: Laptop) -> set[str]:
-    """Collectors of which something was stored."""
+def tables(laptop: Laptop) -> int:
+    """How many metrics have one."""
+    return int(laptop.ask_store("select count(distinct metric) from pganalytics.schemas")[1][0][0])
+
+
+def has(laptop: Laptop, rows: str) -> bool:
+    """Whether there are such rows."""
+    return bool(laptop.ask_store(f"select from {rows} limit 1")[1])
+
+
+def collectors(laptop: Laptop) -> set[str]:
+    """Those of which something was stored."""
     return {name for (name,) in laptop.ask_store("select distinct collector from pganalytics.epochs")[1]}
-
-
-def noticed(laptop: Laptop, kind: str) -> bool:
-    return bool(laptop.ask_store(f"select from pganalytics.events where kind = '{kind}'")[1])
 
 
 def shown(target: str) -> Shown:
