@@ -50,6 +50,7 @@ class Service(Part):
 
     image: str
     build: Build | None = None
+    pull_policy: Literal["never", "build", "missing"] = "missing"
     command: list[str] = Field(default_factory=list)
     entrypoint: list[str] = Field(default_factory=list)
     environment: dict[str, str] = Field(default_factory=dict)

@@ -46,10 +46,19 @@ def test_images_are_pinned_to_a_release() -> None:
     others = [one.image for one in FILE.services.values() if one.image != OURS] + [stage.base for stage in read_stages()]
     for image in others:
         assert EXACT.match(image), image
-    for one in SERVICES.values():
-        assert one.build is not None
-        assert (COMPOSE / one.build.context).resolve() == ROOT
-        assert (ROOT / one.build.dockerfile).is_file()
+
+
+def test_one_service_builds_our_image_and_nobody_pulls_it() -> None:
+    """Builders of one name at a time get into each other's way; all are built before any container starts."""
+    assert {name: one.pull_policy for name, one in SERVICES.items()} == {
+        **dict.fromkeys(SERVICES, "never"),
+        "setup": "build",
+    }
+    (build,) = [one.build for one in FILE.services.values() if one.build is not None]
+    assert build == SERVICES["setup"].build
+    assert (COMPOSE / build.context).resolve() == ROOT
+    assert (ROOT / build.dockerfile).is_file()
+    assert {one.pull_policy for name, one in FILE.services.items() if name not in SERVICES} == {"missing"}
 
 
 def test_ports_are_on_this_machine_only() -> None:

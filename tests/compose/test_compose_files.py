@@ -28,6 +28,8 @@ RUNNING: dict[str, Collect | Streams | Sink] = {
 COMMANDS = (*RUNNING, "setup")
 TARGETS = [target.name or "" for target in SETTINGS.targets]
 SECRETS = Path("/run/secrets")
+SECRETS_OF = {"status": {"store"}, "audit": {"store"}, "events": set(), "check": {"targets_monitor"}}
+"""What the commands that people are told to run in a container need there."""
 
 
 def from_config(name: str) -> dict[str, Any]:
@@ -211,3 +213,36 @@ def test_grafana_finds_its_dashboards() -> None:
     assert str(home.parent) == provider["options"]["path"]
     assert mounts["/etc/grafana/provisioning"].is_dir()
     assert {path.name for path in mounts["/etc/grafana/provisioning"].iterdir()} == {"datasources", "dashboards"}
+
+
+# What people are told to type
+
+
+@pytest.mark.parametrize("path", ["README.md", "../README.md"])
+def test_commands_of_the_readme_exist(path: str) -> None:
+    """Each `docker compose` names the file and services that there are, and each command in a container one of ours."""
+    text = (COMPOSE / path).read_text(encoding="utf-8")
+    lines = [line.partition("#")[0].split() for line in text.splitlines() if line.startswith("docker compose")]
+    inline = [found.split() for found in re.findall(r"`(docker compose [^`]+)`", text)]
+    assert lines
+    for words in [*lines, *inline]:
+        assert words[:4] == ["docker", "compose", "-f", "compose/compose.yaml"], words
+        verb, *rest = words[4:]
+        named = [word for word in rest if not word.startswith("-")]
+        if verb == "exec":
+            service, program, *arguments = rest
+            assert program == "pganalytics"
+            assert SECRETS_OF[arguments[0]] <= set(FILE.services[service].secrets)
+            options = [word for word in arguments if word.startswith("--")]
+            told = CliRunner().invoke(build_app(), [arguments[0], "--help"], env={"COLUMNS": "200"})
+            assert told.exit_code == 0
+            assert all(option in told.stdout for option in options)
+        else:
+            assert verb in ("up", "down", "kill", "start", "stop", "restart"), words
+            assert set(named) <= set(FILE.services), words
+
+
+def test_ports_of_the_readme_are_those_that_are_published() -> None:
+    text = (COMPOSE / "README.md").read_text(encoding="utf-8")
+    published = {port.split(":")[1] for one in FILE.services.values() for port in one.ports}
+    assert set(re.findall(r"(?:127\.0\.0\.1:|-p )(\d+)", text)) < published
