@@ -9,7 +9,7 @@ from typing import Any
 from faust.streams import Stream
 
 from pganalytics.cli.main import main
-from pganalytics.runtime import health
+from pganalytics.runtime import health, lag
 from pganalytics.schemas import topics
 from pganalytics.schemas.identity import Lane
 from pganalytics.streams import guard, worker
@@ -108,9 +108,10 @@ def nothing_finishes_and_that_is_told_soon() -> None:
 
 
 def nothing_finishes_where_hours_are_short() -> None:
-    """As above; topics keep their records for seconds, as those of the test do."""
+    """As above; topics keep their records for seconds, as those of the test do, and the lag is looked at as often."""
     nothing_finishes_and_that_is_told_soon()
     topics.HOUR_MS = SHORT_HOUR_MS
+    lag.EVERY_S = 0.2
 
 
 def repeats() -> None:

@@ -17,6 +17,7 @@ from integration.test_served_metrics import NOTHING_IS_SENT, fill
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.ports import free_port
 from pganalytics.embedded.postgres import PostgresServer
+from pganalytics.runtime import lag
 from pganalytics.runtime.kafka import make_topics
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas import topics
@@ -271,8 +272,9 @@ def test_what_is_missing_orphaned_and_dead(settings: Settings, feed: Feed, store
 def hurried(
     kafka: KafkaBroker, postgres: PostgresServer, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Settings:
-    """An hour of the topics is 0.1 s: what they keep for 72 hours they keep for 7.2 s."""
+    """An hour of the topics is 0.1 s: what they keep for 72 hours they keep for 7.2 s. The lag is looked at as often."""
     monkeypatch.setattr(topics, "HOUR_MS", SHORT_HOUR_MS)
+    monkeypatch.setattr(lag, "EVERY_S", 0.2)
     made = settings_for(kafka, postgres, database, tmp_path)
     make_topics(made.kafka, Topics(made.kafka.prefix, made.kafka.partitions).table())
     return sink_of(made)

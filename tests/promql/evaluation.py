@@ -162,12 +162,12 @@ def _match(node: Binary, left: Vector, right: Vector) -> Vector:
     for labels, value in left.items():
         if (key := _key(labels, node)) not in partners:
             continue
-        done = OPERATORS[node.operator](value, partners[key])
-        if node.operator in COMPARISONS and not done:
-            continue
         if key in used:
             raise Unclear(f"two elements of the left side match {dict(key)}")
         used.add(key)
+        done = OPERATORS[node.operator](value, partners[key])
+        if node.operator in COMPARISONS and not done:
+            continue
         found[_result_labels(labels, node)] = done if node.operator in ARITHMETIC else value
     return found
 

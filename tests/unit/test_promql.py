@@ -86,7 +86,7 @@ zero 0
         ('a{y!=""} - ignoring (y) a{y="",x="2"}', {"{x=2}": 3}),
         ('a{y!=""} > ignoring (y) a{y="",x="2"}', {"a{x=2}": 5}),
         ('a{y!=""} > on (x) a{y="",x="2"}', {"{x=2}": 5}),
-        ('a{x="2"} > on (x) a{y="",x="2"}', {"{x=2}": 5}),
+        ('a{x="2"} > on (x) a{y="",x="2"}', "unclear on the left"),
         ('a{x="2"} >= on (x) a{y="",x="2"}', "unclear on the left"),
         ('b and a{x="1"}', {"b{x=1}": 10}),
         ("a and on (x) b", {"a{x=1}": 1}),
