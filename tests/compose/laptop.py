@@ -37,7 +37,7 @@ SERVICES = ("streams", "sink", "collect")
 TARGETS = {"db14": 14, "db16": 16, "db18": 18}
 STORE_MAJOR = 17
 STOP_S = 30.0
-QUICK_S = {"10": 2, "15": 2, "30": 4, "60": 6}
+QUICK_S = {"10": 2, "15": 3, "30": 5, "60": 8}
 """Intervals of the settings, and what they are here; quotas still have room for it."""
 
 
