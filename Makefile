@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: demo test check docs soak bench format clean
+.PHONY: demo test compose-test check docs soak bench format clean
 .DEFAULT_GOAL := test
 
 .venv/.installed: pyproject.toml constraints.txt
@@ -21,6 +21,11 @@ demo: .venv/.installed
 test: .venv/.installed
 	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+# Needs a Docker engine: builds the image, starts all of compose.yaml under another name, and takes it down again.
+compose-test: .venv/.installed
+	@docker info > /dev/null 2>&1 || { echo "no Docker engine answers: make test checks what can be checked without" >&2; exit 69; }
+	$(BIN)/pytest tests/compose/with_an_engine.py $(ARGS)
+
 check: .venv/.installed
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
@@ -28,7 +33,7 @@ check: .venv/.installed
 	$(BIN)/lint-imports
 
 docs: .venv/.installed
-	$(BIN)/python -m pganalytics.runtime.self_metrics > docs/self-metrics.md
+	$(BIN)/python -m pganalytics.runtime.self_metrics_page > docs/self-metrics.md
 	$(BIN)/python -m pganalytics.producers.metric_reference > docs/metrics.md
 	$(BIN)/python -m pganalytics.runtime.settings_reference > docs/settings.md
 

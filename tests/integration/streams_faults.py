@@ -9,7 +9,8 @@ from typing import Any
 from faust.streams import Stream
 
 from pganalytics.cli.main import main
-from pganalytics.runtime import health
+from pganalytics.runtime import health, lag
+from pganalytics.schemas import topics
 from pganalytics.schemas.identity import Lane
 from pganalytics.streams import guard, worker
 from pganalytics.streams.overrides import Consumer
@@ -19,6 +20,7 @@ from pganalytics.streams.records import Arrival
 
 SKIPPED_EVERY = 97
 RAISES_EVERY = 5
+SHORT_HOUR_MS = 100
 
 
 def faust_skips(*, heartbeats: bool = True) -> None:
@@ -105,6 +107,13 @@ def nothing_finishes_and_that_is_told_soon() -> None:
     health.STUCK_S = 1.0
 
 
+def nothing_finishes_where_hours_are_short() -> None:
+    """As above; topics keep their records for seconds, as those of the test do, and the lag is looked at as often."""
+    nothing_finishes_and_that_is_told_soon()
+    topics.HOUR_MS = SHORT_HOUR_MS
+    lag.EVERY_S = 0.2
+
+
 def repeats() -> None:
     """What Faust and aiokafka repeat is shown each time."""
     setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
@@ -119,6 +128,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "takes": takes,
     "nothing-finishes": nothing_finishes,
     "nothing-finishes-and-is-told": nothing_finishes_and_that_is_told_soon,
+    "nothing-finishes-where-hours-are-short": nothing_finishes_where_hours_are_short,
     "repeats": repeats,
 }
 

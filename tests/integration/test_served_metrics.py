@@ -21,6 +21,7 @@ from pganalytics.producers.spool import Spool
 from pganalytics.runtime.self_metrics import SELF_METRICS, Service
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.identity import Lane
+from pganalytics.sink import accountant
 from pganalytics.sink.retire import retire
 from waiting import until
 
@@ -180,8 +181,9 @@ def port() -> int:
 
 
 @pytest.fixture
-def served(settings: Settings, port: int) -> Settings:
+def served(settings: Settings, port: int, monkeypatch: pytest.MonkeyPatch) -> Settings:
     """A sink that serves its metrics, with an accountant that does not take its time."""
+    monkeypatch.setattr(accountant, "ADD_UP_S", 0.1)
     chosen = {"settle_interval_s": 0.1, "http_port": port, "retry_max_s": 0.5}
     return settings.model_copy(update={"sink": settings.sink.model_copy(update=chosen)})
 
@@ -193,6 +195,7 @@ def test_a_sink_tells_of_what_it_stores_and_what_it_cannot(served: Settings, por
         feed.admit(record("c", 2), record("c", 4), record("c", 5).header("seq", b"none"), Record(b"x", b"", []))
         until(lambda: scrape(port)["pganalytics_sink_records_total", "dead", "headers_unreadable"] == 2)
         until(lambda: scrape(port)["pganalytics_sink_records_total", "stored", ""] == 4)
+        until(lambda: names(scrape(port)) == listed(Service.SINK), what="the first look at the lag")
         found = scrape(port)
         assert found["pganalytics_sink_records_total", "duplicate", ""] == 1
         assert found["pganalytics_sink_batches_total",] >= 2
@@ -200,7 +203,6 @@ def test_a_sink_tells_of_what_it_stores_and_what_it_cannot(served: Settings, por
         assert is_recent(found["pganalytics_sink_last_commit_timestamp_seconds",])
         until(lambda: scrape(port)["pganalytics_sink_partitions_made_total",] > 0)
         until(lambda: is_recent(scrape(port)["pganalytics_sink_accountant_last_look_timestamp_seconds",]))
-        until(lambda: names(scrape(port)) == listed(Service.SINK), what="the first look at the lag")
 
 
 def test_a_sink_that_waits_for_the_store_says_so(served: Settings, port: int, feed: Feed, stored: Store) -> None:
@@ -216,6 +218,11 @@ def test_a_sink_that_waits_for_the_store_says_so(served: Settings, port: int, fe
             assert scrape(port)["pganalytics_sink_records_total", "stored", ""] == 1
         until(lambda: scrape(port)["pganalytics_sink_waiting",] == 0)
         assert scrape(port)["pganalytics_sink_records_total", "stored", ""] == 2
+
+
+def ledger(scraped: Scrape) -> dict[str, float]:
+    """Records by what became of them."""
+    return {one[1]: value for one, value in scraped.items() if one[0] == "pganalytics_sink_ledger_records"}
 
 
 def beats(first: int, count: int, epoch: int, emitted: int, **options: object) -> Iterator[Record]:
@@ -246,6 +253,7 @@ def test_a_hole_that_is_repaired_and_one_that_is_missing_are_counted(
         found = scrape(port)
         assert (found[HOLES,], found[REPAIRED,]) == (4, 2)
         assert is_recent(found["pganalytics_sink_accountant_last_round_timestamp_seconds",])
+        until(lambda: ledger(scrape(port)) == {"stored": 7, "dead": 0, "shed": 0, "missing": 2, "under_way": 0})
     assert str(stored.seqs("missing", "c")) == "6-7"
 
 
@@ -256,9 +264,12 @@ def test_epochs_are_counted_by_how_they_end(served: Settings, port: int, feed: F
         feed.admit(*beats(1, 1, EPOCH, 5, unsent=unsent), lane=Lane.CRITICAL)
         feed.admit(*beats(1, 3, EPOCH + 1, 0), lane=Lane.CRITICAL)
         until(lambda: scrape(port)[EPOCHS, "orphaned"] == 1)
+        until(lambda: scrape(port)["pganalytics_sink_orphaned_epochs",] == 1)
+        assert ledger(scrape(port)) == {"stored": 4, "dead": 0, "shed": 0, "missing": 0, "under_way": 5}
         assert (scrape(port)[EPOCHS, "final"], scrape(port)[EPOCHS, "retired"]) == (0, 0)
         retire(served, "c", silent_s=600, wait_s=0)
         until(lambda: scrape(port)[EPOCHS, "retired"] == 1)
+        until(lambda: scrape(port)["pganalytics_sink_orphaned_epochs",] == 0)
         feed.admit(record("c", 1, epoch=EPOCH + 1))
         feed.admit(*beats(4, 1, EPOCH + 1, 1, final=True), lane=Lane.CRITICAL)
         until(lambda: scrape(port)[EPOCHS, "final"] == 1)

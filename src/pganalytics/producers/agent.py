@@ -66,7 +66,9 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         measurements = build_measurements(Service.COLLECT)
         meters = Meters(measurements)
         built: list[Agent] = []
-        with serving(measurements, lifecycle, collect, section="collect", health=health_of(built)):
+        health = health_of(built)
+        meters.show_health(health)
+        with serving(measurements, lifecycle, collect, section="collect", health=health):
             agent = build_agent(settings, lifecycle, plan, spool, Sender(spool, topics, producer, meters), meters)
             built.append(agent)
             agent.start()

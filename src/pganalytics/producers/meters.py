@@ -6,9 +6,11 @@ from pganalytics.producers.control import Controls
 from pganalytics.producers.failures import CURES
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Discovered, Failed, Outcome, Unavailable
+from pganalytics.producers.risks import wraparound_share
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.spool import Spool
 from pganalytics.producers.target_state import TargetState
+from pganalytics.runtime.health import Health
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.schemas.identity import LANES, Lane
 
@@ -54,6 +56,10 @@ class Meters:
         """The spool has a heartbeat."""
         self._measurements.count("pganalytics_collect_heartbeats_total")
 
+    def show_health(self, health: Health) -> None:
+        """What the endpoint says of health, as numbers."""
+        self._measurements.show_health(health, alive="pganalytics_collect_alive", ready="pganalytics_collect_ready")
+
     def read_at_scrape(self, spool: Spool, pools: Pools, states: Mapping[str, TargetState], named: frozenset[str]) -> None:
         """Take these over at each scrape. `named`: collectors that the settings name; the others have no target."""
 
@@ -96,12 +102,24 @@ class Meters:
         last, counts = state.seen()
         if has_target:
             self._measurements.put("pganalytics_collect_target_up", int(last.up), collector=collector)
+            self._read_risks(collector, state, wraparound_share(last.values))
         for name, count in counts.items():
             what, _, why = name.partition(".")
             if what in NOT_DONE:
                 self._measurements.take_count(JOBS, count, collector=collector, outcome=what, reason=why)
             elif what == STUB:
                 self._measurements.take_count(STUBS, count, collector=collector, error=why)
+
+    def _read_risks(self, collector: str, state: TargetState, wraparound: float | None) -> None:
+        """Numbers for alarms; what was not read yet is absent."""
+        self._measurements.put("pganalytics_collect_unreadable_metrics", state.board.unreadable(), collector=collector)
+        risks = state.risks()
+        for metric, share in risks.coverage.items():
+            self._measurements.put("pganalytics_collect_coverage_ratio", share, collector=collector, metric=metric)
+        if wraparound is not None:
+            self._measurements.put("pganalytics_collect_wraparound_ratio", wraparound, collector=collector)
+        if risks.slots_at_risk is not None:
+            self._measurements.put("pganalytics_collect_slots_at_risk", risks.slots_at_risk, collector=collector)
 
 
 def reason_of(kind: str) -> str:

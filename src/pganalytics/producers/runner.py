@@ -35,6 +35,7 @@ from pganalytics.producers.reading import Layout, ReadingError, layout_of
 from pganalytics.producers.records import Record, Snapshot
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Collected, Failed, HeldBack, Outcome
+from pganalytics.producers.risks import SLOTS, slots_at_risk
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.snapshot import COVERAGE_WANTED
 from pganalytics.producers.spool import Spool
@@ -138,6 +139,8 @@ class Runner:
                 return _note_pulse(answer, state)
             if job.key.metric == METRIC_STATUS:
                 return self._discover(job, answer, state)
+            if job.key.metric == SLOTS:
+                state.note_slots(slots_at_risk(answer.groups[ROWS]))
             return self._emit(job, answer)
         except (ReadingError, BodyError) as error:
             return failed("bad_answer", str(error), of_target=False)
@@ -288,6 +291,8 @@ class Runner:
                 logger.info("the spool has room again", extra=facts)
 
     def _watch_coverage(self, job: Job, coverage: float | None) -> None:
+        if coverage is not None:
+            self._states[job.key.collector].note_coverage((job.key.metric, job.key.database), coverage)
         low = coverage is not None and coverage < COVERAGE_WANTED
         if self._news.is_news(f"{job.key.collector} {job.key.metric}", "low" if low else ""):
             facts = {"collector": job.key.collector, "metric": job.key.metric, "coverage_time": coverage, "limit": job.limit}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pganalytics.producers.results import Collected, Failed, Outcome, Unavailable
+from pganalytics.producers.results import Collected, Failed, Kind, Outcome, Unavailable
 from pganalytics.schemas.codec import elide
 from pganalytics.schemas.metric import MetricSchema
 
@@ -62,6 +62,11 @@ class Board:
                 self._statuses.pop(place, None)
             elif before is None or before[0] != status:
                 self._statuses[place] = status, now_us
+
+    def unreadable(self) -> int:
+        """How many cannot be read, but for what the server's version does not have."""
+        with self._lock:
+            return sum(status.kind != Kind.VERSION for status, _ in self._statuses.values())
 
     def keep_databases(self, unavailable: Mapping[str, Status], databases: frozenset[str], now_us: int) -> None:
         """The databases as they were found: what is noted of others goes, those that cannot be connected to are noted."""

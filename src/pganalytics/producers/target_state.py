@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pganalytics.producers.statuses import Board
+from pganalytics.producers.statuses import Board, Place
 
 NOT_READ = "not_read"
 """Error of a target that was not tried yet."""
@@ -22,6 +22,15 @@ class LastReading:
     values: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Risks:
+    """What the last readings said of things that go wrong slowly. `coverage`: by metric, the least of its databases; metrics
+    that rank nothing have none. `slots_at_risk`: None while the metric was not read."""
+
+    coverage: Mapping[str, float]
+    slots_at_risk: int | None
+
+
 class TargetState:
     """The last reading and the counts of one collector since its epoch began, and its board of what cannot be read.
 
@@ -32,6 +41,8 @@ class TargetState:
         self._lock = threading.Lock()
         self._last = LastReading(False, error, None, {})
         self._counts: Counter[str] = Counter()
+        self._coverage: dict[Place, float] = {}
+        self._slots_at_risk: int | None = None
         self.board = Board()
 
     def answered(self, at_us: int, values: Mapping[str, Any]) -> None:
@@ -48,6 +59,24 @@ class TargetState:
         """One more of `name`, for example skipped.running."""
         with self._lock:
             self._counts[name] += 1
+
+    def note_coverage(self, place: Place, share: float) -> None:
+        """A snapshot of a metric that ranks its rows was spooled."""
+        with self._lock:
+            self._coverage[place] = share
+
+    def note_slots(self, at_risk: int) -> None:
+        """The replication slots were read."""
+        with self._lock:
+            self._slots_at_risk = at_risk
+
+    def risks(self) -> Risks:
+        """As they were last read."""
+        with self._lock:
+            coverage: dict[str, float] = {}
+            for (metric, _), share in self._coverage.items():
+                coverage[metric] = min(share, coverage.get(metric, share))
+            return Risks(coverage, self._slots_at_risk)
 
     def seen(self) -> tuple[LastReading, dict[str, int]]:
         """The last reading, and the counts by name."""

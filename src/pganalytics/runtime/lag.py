@@ -73,13 +73,16 @@ class LagNames:
 
     records: str
     seconds: str
+    retention: str
     looked: str
 
 
 def lag_meter(
-    measurements: Measurements, names: LagNames, lanes: Mapping[str, str]
+    measurements: Measurements, names: LagNames, lanes: Mapping[str, str], *, kept_s: Mapping[str, float]
 ) -> Callable[[Mapping[str, Lag], float], None]:
-    """What writes lags into these self-metrics; `lanes`: the label of each topic."""
+    """What writes lags into these self-metrics; `lanes`: the label of each topic, `kept_s`: how long it keeps a record."""
+    for topic, lane in lanes.items():
+        measurements.put(names.retention, kept_s[topic], lane=lane)
 
     def tell(lags: Mapping[str, Lag], now_s: float) -> None:
         for topic, lag in lags.items():

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector, CollectorRegistry
 
+from pganalytics.runtime.health import Health
 from pganalytics.runtime.self_metrics import SELF_METRICS, Kind, Service
 
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
@@ -62,6 +63,15 @@ class Measurements(Collector):
         """Call this before each scrape: it takes over what need not be counted twice. In the scraper's thread."""
         with self._lock:
             self._readers.append(reader)
+
+    def show_health(self, health: Health, *, alive: str, ready: str) -> None:
+        """Two gauges that say at each scrape what /livez and /readyz say then."""
+
+        def read() -> None:
+            self.put(alive, int(not health.alive()))
+            self.put(ready, int(not health.ready()))
+
+        self.read_at_scrape(read)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format (`CONTENT_TYPE`)."""

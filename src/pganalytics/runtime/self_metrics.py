@@ -1,9 +1,8 @@
 """The closed list of self-metrics: what a service says of itself at /metrics. Data only; `measurements` keeps the numbers.
 
-`docs/self-metrics.md` is made from it: `python -m pganalytics.runtime.self_metrics` prints it, `make docs` writes it.
+`docs/self-metrics.md` is made from it, by `self_metrics_page`.
 """
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -45,9 +44,18 @@ LABELS = {
     "outcome": "what became of it; the metric's own line has the words",
     "reason": "why, in a word of pganalytics; empty where the outcome says all. Of SQLSTATEs those that have a cure are named, "
     "the others are sqlstate:other",
+    "state": "what became of records: stored, dead, shed or missing; under_way: in a spool or in Kafka",
     "verdict": "passed, deferred for being over quota, or shed for being beyond its ceiling",
 }
 """What labels mean. Values are ours or of the settings: nothing that a target says becomes one."""
+
+
+def _health(service: Service) -> Iterator[SelfMetric]:
+    """What /livez and /readyz say, for who cannot ask them."""
+    about = "1 when /livez says ok at this moment, 0 when the service does not go on."
+    yield SelfMetric(service, f"pganalytics_{service}_alive", Kind.GAUGE, about)
+    about = "1 when /readyz says ok at this moment, 0 while something that the service needs is missing."
+    yield SelfMetric(service, f"pganalytics_{service}_ready", Kind.GAUGE, about)
 
 
 def _lag(service: Service, done: str) -> Iterator[SelfMetric]:
@@ -68,11 +76,14 @@ def _lag(service: Service, done: str) -> Iterator[SelfMetric]:
         f"Age of the oldest record that is not {done} yet, since Kafka took it; 0 when there is none.",
         ("lane",),
     )
+    about = "How long Kafka keeps a record of the lane; services compare it with the topics when they start."
+    yield SelfMetric(service, f"{name}_retention_seconds", Kind.GAUGE, about, ("lane",))
     about = "When the lag was last asked of Kafka; while Kafka is away the numbers stay as they were."
     yield SelfMetric(service, f"{name}_last_look_timestamp_seconds", Kind.GAUGE, about)
 
 
 COLLECT = (
+    *_health(Service.COLLECT),
     SelfMetric(Service.COLLECT, "pganalytics_collect_spool_records", Kind.GAUGE, "Records in the spool."),
     SelfMetric(Service.COLLECT, "pganalytics_collect_spool_bytes", Kind.GAUGE, "Size of what is in the spool."),
     SelfMetric(
@@ -131,6 +142,34 @@ COLLECT = (
     ),
     SelfMetric(
         Service.COLLECT,
+        "pganalytics_collect_unreadable_metrics",
+        Kind.GAUGE,
+        "Metrics that could not be read at the last try, each database counted; without those that the server's version lacks.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_coverage_ratio",
+        Kind.GAUGE,
+        "Share of the time of all rows that those sent in detail had in the last interval, of metrics that rank their rows.",
+        ("collector", "metric"),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_wraparound_ratio",
+        Kind.GAUGE,
+        "Share of the transaction ids, or multixacts where that is more, that are used up before the server must stop writing.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_slots_at_risk",
+        Kind.GAUGE,
+        "Replication slots that are lost or about to be, past half of the WAL they may keep, or without both reader and limit.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
         "pganalytics_collect_busy_seconds_total",
         Kind.COUNTER,
         "Time that workers spent on a collector's readings, from the connection to the commit in the spool.",
@@ -159,6 +198,7 @@ COLLECT = (
     ),
 )
 STREAMS = (
+    *_health(Service.STREAMS),
     SelfMetric(
         Service.STREAMS,
         "pganalytics_streams_records_total",
@@ -222,6 +262,7 @@ STREAMS = (
     ),
 )
 SINK = (
+    *_health(Service.SINK),
     SelfMetric(
         Service.SINK,
         "pganalytics_sink_records_total",
@@ -294,6 +335,20 @@ SINK = (
     ),
     SelfMetric(
         Service.SINK,
+        "pganalytics_sink_ledger_records",
+        Kind.GAUGE,
+        "Records that were ever emitted, by what the ledger says became of them: of the whole store, each process says the same. "
+        "Absent before the first look.",
+        ("state",),
+    ),
+    SelfMetric(
+        Service.SINK,
+        "pganalytics_sink_orphaned_epochs",
+        Kind.GAUGE,
+        "Epochs whose spool is gone and that no operator has retired yet, in the whole store.",
+    ),
+    SelfMetric(
+        Service.SINK,
         "pganalytics_sink_epochs_ended_total",
         Kind.COUNTER,
         "Epochs that ended: final, orphaned (the spool is gone), spool_rolled_back, or retired by an operator.",
@@ -308,39 +363,3 @@ SINK = (
     SelfMetric(Service.SINK, "pganalytics_sink_rows_dropped_total", Kind.COUNTER, "Rows of the store that retention dropped."),
 )
 SELF_METRICS = COLLECT + STREAMS + SINK
-
-HEAD = """\
-# Self-metrics
-
-Made from the list in `src/pganalytics/runtime/self_metrics.py` by `make docs`.
-
-Each service answers `GET /metrics` in Prometheus' text format, at `http_host` and `http_port` of its section of the settings:
-by default `127.0.0.1`, with port 9611 for `collect`, 9612 for `streams` and 9613 for `sink`. A second process of a service on
-one machine needs another port; 0 switches the endpoint off. There is neither a password nor TLS: whoever reaches the address
-may read the names of collectors.
-
-Sizes are bytes, durations are seconds, times are seconds since 1970. Counters begin at 0 with the process. Beside these, each
-service has `process_*` (memory, processor time, open files, start), as Prometheus' own clients name them, where the system
-tells them.
-"""
-
-
-def as_markdown() -> str:
-    """The document."""
-    return "\n".join(_lines()) + "\n"
-
-
-def _lines() -> Iterator[str]:
-    yield HEAD
-    yield from ("## Labels", "", "| label | says |", "|---|---|")
-    yield from (f"| `{name}` | {about} |" for name, about in LABELS.items())
-    for service in Service:
-        yield from ("", f"## {service}", "", "| name | type | labels | says |", "|---|---|---|---|")
-        for one in SELF_METRICS:
-            if one.service is service:
-                labels = ", ".join(f"`{label}`" for label in one.labels)
-                yield f"| `{one.name}` | {one.kind} | {labels} | {one.about} |"
-
-
-if __name__ == "__main__":
-    sys.stdout.write(as_markdown())

@@ -92,6 +92,10 @@ class Topics:
         kept += [self._compacted(name) for name in (self.control, self.quotas, self.schemas)]
         return tuple(kept)
 
+    def kept_s(self) -> dict[str, float]:
+        """How long each topic keeps a record, in seconds, by name; not of the compacted ones, which keep each key's last."""
+        return {topic.name: int(topic.config["retention.ms"]) / 1000 for topic in self.table() if not topic.compacted}
+
     def _log(self, name: str, role: Role, lane: Lane | None, retention_h: int) -> Topic:
         return Topic(
             name,

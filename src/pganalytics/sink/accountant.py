@@ -7,6 +7,7 @@ missing is only what the locked ledger rows still lack.
 """
 
 import logging
+import math
 import random
 import threading
 import time
@@ -40,6 +41,7 @@ from pganalytics.sink.positions import read_positions
 from pganalytics.sink.records import Partition
 from pganalytics.sink.repair import find_holes, seqs_of
 from pganalytics.sink.settling import Round, Stage, joined, lanes_of, split, without
+from pganalytics.sink.standing import read_standing
 from pganalytics.sink.statements import statement
 from pganalytics.sink.writer import mark_missing
 
@@ -48,6 +50,8 @@ logger = logging.getLogger(__name__)
 ACCOUNTANT_LOCKS = 1000
 """Second key of the advisory lock of partition 0; the others follow."""
 SILENT_SESSION_S = 60
+ADD_UP_S = 15.0
+"""The whole ledger is read for it."""
 PING_S = 10.0
 
 
@@ -69,6 +73,7 @@ class Accountant:
         self._deferred: dict[int, Round] = {}
         self._backoff = Backoff(first_s=0.5, most_s=settings.sink.retry_max_s)
         self._news = OnChange()
+        self._added_up_at = -math.inf
 
     def run(self, stop: threading.Event) -> None:
         """Settle accounts until `stop` is set; what is under way then is begun anew by the next one."""
@@ -114,6 +119,12 @@ class Accountant:
                 self._advance(connection, number, waiting.get(number, {}), frozenset(suspects.get(number, ())), stop)
         rolled_back = tell_of_rolled_back(connection, self._letters, self._topics, self._partition_if_held)
         self._meters.epochs_ended(EventKind.SPOOL_ROLLED_BACK, rolled_back)
+        self._add_up(connection)
+
+    def _add_up(self, connection: StoreConnection) -> None:
+        if time.monotonic() - self._added_up_at >= ADD_UP_S:
+            self._meters.stands(read_standing(connection))
+            self._added_up_at = time.monotonic()
 
     def _partition_if_held(self, collector: str) -> int | None:
         number = self._partition(collector)

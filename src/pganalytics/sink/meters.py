@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 
+from pganalytics.runtime.health import Health
 from pganalytics.runtime.lag import Lag, LagNames, lag_meter
 from pganalytics.runtime.measurements import Measurements
 from pganalytics.schemas.events import EventKind
@@ -11,12 +12,18 @@ from pganalytics.schemas.ranges import Ranges
 from pganalytics.schemas.topics import Topics
 from pganalytics.sink.batch import Batch, Plan
 from pganalytics.sink.records import Reason
+from pganalytics.sink.standing import Standing
 
 RECORDS = "pganalytics_sink_records_total"
 WAITS = "pganalytics_sink_waits_total"
 WAITING = "pganalytics_sink_waiting"
 EPOCHS = "pganalytics_sink_epochs_ended_total"
-LAG = LagNames("pganalytics_sink_lag_records", "pganalytics_sink_lag_seconds", "pganalytics_sink_lag_last_look_timestamp_seconds")
+LAG = LagNames(
+    records="pganalytics_sink_lag_records",
+    seconds="pganalytics_sink_lag_seconds",
+    retention="pganalytics_sink_lag_retention_seconds",
+    looked="pganalytics_sink_lag_last_look_timestamp_seconds",
+)
 STORED, DEAD, DUPLICATE = "stored", "dead", "duplicate"
 FINAL = "final"
 STORE, KAFKA = "store", "kafka"
@@ -62,7 +69,7 @@ class Meters:
     def lags(self, topics: Topics) -> Callable[[Mapping[str, Lag], float], None]:
         """What takes the lags of the topics that the sink reads."""
         names = {topics.admitted(lane): str(lane) for lane in LANES} | {topics.deferred: "deferred", topics.events: "events"}
-        return lag_meter(self._measurements, LAG, names)
+        return lag_meter(self._measurements, LAG, names, kept_s=topics.kept_s())
 
     def looked(self) -> None:
         """The accountant went through all that is open."""
@@ -84,6 +91,16 @@ class Meters:
     def missing(self, lost: Mapping[Stream, Ranges]) -> None:
         """Records that are named missing."""
         self._measurements.count("pganalytics_sink_accountant_missing_total", _count(lost))
+
+    def stands(self, standing: Standing) -> None:
+        """The accountant has added up the ledger."""
+        for state, count in standing.records.items():
+            self._measurements.put("pganalytics_sink_ledger_records", count, state=state)
+        self._measurements.put("pganalytics_sink_orphaned_epochs", standing.orphaned)
+
+    def show_health(self, health: Health) -> None:
+        """What the endpoint says of health, as numbers."""
+        self._measurements.show_health(health, alive="pganalytics_sink_alive", ready="pganalytics_sink_ready")
 
     def epochs_ended(self, kind: str, count: int) -> None:
         """Epochs ended in this way."""

@@ -16,7 +16,10 @@ from pganalytics.streams.records import Arrival, Outgoing
 RECORDS = "pganalytics_streams_records_total"
 EVENTS = "pganalytics_streams_events_total"
 LAG = LagNames(
-    "pganalytics_streams_lag_records", "pganalytics_streams_lag_seconds", "pganalytics_streams_lag_last_look_timestamp_seconds"
+    records="pganalytics_streams_lag_records",
+    seconds="pganalytics_streams_lag_seconds",
+    retention="pganalytics_streams_lag_retention_seconds",
+    looked="pganalytics_streams_lag_last_look_timestamp_seconds",
 )
 PASSED, DEFERRED, SHED = "passed", "deferred", "shed"
 OF_GAPS = (

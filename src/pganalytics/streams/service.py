@@ -52,6 +52,7 @@ def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None)
         return judge(Signs(lag.last, worker.turned_at), time.monotonic())
 
     health = Health(lambda: judged(alive), lambda: judged(ready))
+    measurements.show_health(health, alive="pganalytics_streams_alive", ready="pganalytics_streams_ready")
     with serving(measurements, lifecycle, settings.streams, section="streams", health=health):
         lifecycle.spawn("streams-quotas", lambda: overrides.run(lifecycle.stop))
         lifecycle.spawn("streams-delivery", lambda: worker.outputs.poll_until(delivered))

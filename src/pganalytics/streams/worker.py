@@ -82,7 +82,7 @@ class Worker:
     def lag_watch(self) -> LagWatch:
         """For a thread of its own, beside the event loop."""
         lanes = {self._topics.collected(lane): str(lane) for lane in LANES}
-        tell = lag_meter(self._measurements, LAG, lanes)
+        tell = lag_meter(self._measurements, LAG, lanes, kept_s=self._topics.kept_s())
         return LagWatch(
             self._settings.kafka,
             group_of(self._topics),

@@ -13,6 +13,7 @@ from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Failed, HeldBack, Kind, Outcome, Unavailable
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.spool import Spool
+from pganalytics.producers.statuses import Status
 from pganalytics.producers.target_state import TargetState
 from pganalytics.runtime.measurements import Measurements, build_measurements
 from pganalytics.runtime.self_metrics import Service
@@ -96,6 +97,27 @@ def test_what_others_keep_is_read_at_the_scrape(measurements: Measurements) -> N
         assert read(measurements, f"pganalytics_collect_spool_{name}") == {(): value}
     assert read(measurements, "pganalytics_collect_connections") == {(): 3}
     assert read(measurements, "pganalytics_collect_connections_waiting") == {(): 1}
+
+
+def test_what_goes_wrong_slowly_is_shown_when_it_was_read(measurements: Measurements) -> None:
+    states = {"a": TargetState(), "left": TargetState("not_configured")}
+    Meters(measurements).read_at_scrape(cast(Spool, Kept()), cast(Pools, Kept()), states, frozenset({"a"}))
+    names = ("coverage_ratio", "wraparound_ratio", "slots_at_risk")
+    assert [read(measurements, f"pganalytics_collect_{name}") for name in names] == [{}, {}, {}]
+    assert read(measurements, "pganalytics_collect_unreadable_metrics") == {("a",): 0}
+    states["a"].answered(1, {"xid_left": 2**31, "multixact_left": 2**29})
+    states["a"].note_slots(2)
+    for database, share in (("x", 0.75), ("y", 0.5), ("z", 1.0)):
+        states["a"].note_coverage(("statements", database), share)
+    states["a"].board.note(("io", ""), Status("version", "too old", "upgrade"), 1)
+    states["a"].board.note(("sizes", "x"), Status("privilege", "may not", "GRANT"), 1)
+    shown = {name: read(measurements, f"pganalytics_collect_{name}") for name in names}
+    assert shown["coverage_ratio"] == {("a", "statements"): 0.5}
+    assert shown["wraparound_ratio"] == {("a",): 0.75}
+    assert shown["slots_at_risk"] == {("a",): 2}
+    assert read(measurements, "pganalytics_collect_unreadable_metrics") == {("a",): 1}
+    states["a"].failed("refused")
+    assert read(measurements, "pganalytics_collect_wraparound_ratio") == {("a",): 0.75}, "what it said last stays"
 
 
 def test_whatever_the_agent_counts_is_taken_over() -> None:

@@ -7,8 +7,10 @@ import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
+from pganalytics.runtime.health import Health
 from pganalytics.runtime.measurements import Measurements, NoSuchSelfMetric, build_measurements
-from pganalytics.runtime.self_metrics import LABELS, SELF_METRICS, Kind, Service, as_markdown
+from pganalytics.runtime.self_metrics import LABELS, SELF_METRICS, Kind, Service
+from pganalytics.runtime.self_metrics_page import as_markdown
 
 ROOT = Path(__file__).parents[3]
 SOURCES = ROOT / "src/pganalytics"
@@ -141,3 +143,16 @@ def test_what_is_kept_elsewhere_is_read_at_each_scrape() -> None:
     kept = iter((3, 8))
     measurements.read_at_scrape(lambda: measurements.put("pganalytics_collect_spool_records", next(kept)))
     assert [samples(measurements)["pganalytics_collect_spool_records",] for _ in range(2)] == [3, 8]
+
+
+def test_health_is_asked_at_each_scrape() -> None:
+    measurements = build_measurements(Service.SINK)
+    dead, lacking = ["stuck"], ["no store"]
+    health = Health(lambda: dead, lambda: lacking)
+    measurements.show_health(health, alive="pganalytics_sink_alive", ready="pganalytics_sink_ready")
+    names = ("pganalytics_sink_alive",), ("pganalytics_sink_ready",)
+    assert [samples(measurements)[name] for name in names] == [0, 0]
+    dead.clear()
+    assert [samples(measurements)[name] for name in names] == [1, 0]
+    lacking.clear()
+    assert [samples(measurements)[name] for name in names] == [1, 1]
