@@ -7,6 +7,7 @@ from pganalytics.cli import audit, check, config, dead_letters, events, gaps, me
 from pganalytics.cli.demo import command as demo
 from pganalytics.cli.shell import guarded
 from pganalytics.cli.status import command as status
+from pganalytics.cli.top import command as top
 
 COMMANDS = (
     ("demo", demo.run, "Run the whole pipeline on this machine, against real servers, and prove that nothing is missing."),
@@ -16,6 +17,7 @@ COMMANDS = (
     ("streams", services.streams, "Run the stream processors: quotas, lanes, gaps."),
     ("sink", services.sink, "Write admitted records into the store."),
     ("status", status.run, "Show the pipeline and the fleet on one screen: what is wrong, and what to type."),
+    ("top", top.run, "Show the fleet and one target live: load, statements, waits, blocking chains; --once prints one picture."),
     ("events", events.run, "Show what the streams and the sink noticed; --follow goes on."),
     ("gaps", gaps.run, "Show what was sent and has not arrived, and since when. Exit 1: something is missing."),
     ("audit", audit.run, "Prove that nothing is missing, or say what is."),

@@ -36,6 +36,7 @@ def test_help_and_version() -> None:
         "streams",
         "sink",
         "status",
+        "top",
         "events",
         "gaps",
         "audit",
