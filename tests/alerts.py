@@ -127,7 +127,7 @@ class Watcher:
         found = evaluate(load_rules()[alert].expr, self.history, at_s)
         return [Fired(dict(labels), value) for labels, value in found.items()]
 
-    def until_fires(self, alert: str, timeout_s: float = 30) -> Fired:
+    def until_fires(self, alert: str, timeout_s: float = 60) -> Fired:
         """The first time that it fires, once; with every label that its texts name."""
         found: list[Fired] = []
 
@@ -141,7 +141,7 @@ class Watcher:
             assert labels_in(text) <= found[0].labels.keys(), text
         return found[0]
 
-    def until_quiet(self, alert: str, timeout_s: float = 30) -> None:
+    def until_quiet(self, alert: str, timeout_s: float = 60) -> None:
         """It fires no more, or not yet."""
         until(lambda: not self.alerts(alert), timeout_s, every_s=0.2, what=f"end of {alert}")
 

@@ -70,7 +70,7 @@ def test_while_all_is_well_nothing_fires_and_what_ends_is_missed(
         for name in seen:
             until(lambda name=name: watcher.values(name), 60, every_s=0.2, what=name)  # type: ignore[misc]
         for alert in load_rules():
-            watcher.until_quiet(alert, 60)
+            watcher.until_quiet(alert)
         assert [alert for alert in load_rules() if watcher.alerts(alert)] == []
         agent.kill()
         assert watcher.until_fires("PganalyticsServiceDown").labels["job"] == "pganalytics-collect"
@@ -87,7 +87,7 @@ def test_a_target_that_is_away(settings: Settings, one: Watched, log: Path) -> N
     chosen = agent_of(settings, dead, one.target("well"))
     watcher = Watcher({"collect": chosen.collect.http_port})
     with AgentProcess(chosen, log) as agent:
-        until(lambda: sorted(watcher.values("pganalytics_collect_target_up")) == [0, 1], every_s=0.2)
+        until(lambda: sorted(watcher.values("pganalytics_collect_target_up")) == [0, 1], 60, every_s=0.2)
         assert without_target(watcher.until_fires("PganalyticsTargetDown")) == {"collector": "dead"}
         assert watcher.alerts("PganalyticsNotReady") == []
         assert agent.stop() == 0
@@ -107,10 +107,20 @@ def test_a_target_of_which_something_cannot_be_read(
     with AgentProcess(chosen, log):
         fired = watcher.until_fires("PganalyticsTargetSick")
         assert without_target(fired) == {"collector": "bare"}
-        until(lambda: watcher.alerts("PganalyticsTargetSick")[0].value == 2, what="statements and query_text")
+        until(
+            lambda: [each.value for each in watcher.alerts("PganalyticsTargetSick")] == [2],
+            60,
+            every_s=0.2,
+            what="statements and query_text",
+        )
         with psycopg.connect(postgres.conninfo(bare.dbname), autocommit=True) as connection:
             connection.execute("create extension pg_stat_statements")
-        until(lambda: sum(each.value for each in watcher.alerts("PganalyticsTargetSick")) < 2, what="statements are read")
+        until(
+            lambda: sum(each.value for each in watcher.alerts("PganalyticsTargetSick")) < 2,
+            60,
+            every_s=0.2,
+            what="statements are read",
+        )
 
 
 def test_statements_of_which_details_cover_too_little(settings: Settings, one: Watched, log: Path) -> None:
@@ -118,13 +128,13 @@ def test_statements_of_which_details_cover_too_little(settings: Settings, one: W
     chosen = agent_of(settings, one.target("busy", databases=[one.dbname], metrics=NARROW))
     watcher = Watcher({"collect": chosen.collect.http_port})
     with AgentProcess(chosen, log):
-        until(lambda: watcher.values("pganalytics_collect_coverage_ratio"), every_s=0.2)
+        until(lambda: watcher.values("pganalytics_collect_coverage_ratio"), 60, every_s=0.2)
         watcher.until_quiet("PganalyticsCoverageLow")
         with many_statements(one):
-            fired = watcher.until_fires("PganalyticsCoverageLow", 60)
+            fired = watcher.until_fires("PganalyticsCoverageLow")
         assert without_target(fired) == {"collector": "busy", "metric": "statements"}
         assert 0 < fired.value < 0.95
-        watcher.until_quiet("PganalyticsCoverageLow", 60)
+        watcher.until_quiet("PganalyticsCoverageLow")
 
 
 @contextmanager
@@ -155,8 +165,8 @@ def test_a_server_that_runs_out_of_transaction_ids_and_loses_a_slot(settings: Se
         chosen = agent_of(settings, own.target("old", databases=[own.dbname], metrics=NARROW))
         watcher = Watcher({"collect": chosen.collect.http_port})
         with AgentProcess(chosen, log), psycopg.connect(server.conninfo(), autocommit=True) as connection:
-            until(lambda: watcher.values("pganalytics_collect_slots_at_risk") == [0], every_s=0.2)
-            until(lambda: watcher.values("pganalytics_collect_wraparound_ratio"), every_s=0.2)
+            until(lambda: watcher.values("pganalytics_collect_slots_at_risk") == [0], 60, every_s=0.2)
+            until(lambda: watcher.values("pganalytics_collect_wraparound_ratio"), 60, every_s=0.2)
             assert watcher.alerts("PganalyticsSlotAtRisk") + watcher.alerts("PganalyticsWraparound") == []
 
             connection.execute("select pg_create_physical_replication_slot('forgotten', true)")
@@ -179,7 +189,7 @@ def test_a_spool_beyond_its_soft_limit(settings: Settings, one: Watched, log: Pa
     chosen = agent_of(settings, one.target("well"), spool_limit_bytes=1 << 20, spool_soft_limit=0.1)
     watcher = Watcher({"collect": chosen.collect.http_port})
     with AgentProcess(chosen, log, prelude=NOTHING_IS_SENT) as agent:
-        until(lambda: watcher.values("pganalytics_collect_spool_soft_limit_ratio"), every_s=0.2)
+        until(lambda: watcher.values("pganalytics_collect_spool_soft_limit_ratio"), 60, every_s=0.2)
         watcher.until_quiet("PganalyticsSpoolFull")
         agent.kill()
         fill(chosen)
@@ -201,7 +211,7 @@ def test_a_collector_that_falls_silent_and_one_beyond_its_ceiling(kafka: KafkaBr
         assert watcher.alerts("PganalyticsCollectorSilent") + watcher.alerts("PganalyticsRecordsShed") == []
         feed.record("db0", 1, lane=Lane.CRITICAL, metric="heartbeat")
         feed.flush()
-        watcher.until_fires("PganalyticsCollectorSilent", 60)
+        watcher.until_fires("PganalyticsCollectorSilent")
         seqs = iter(range(2, 10_000))
 
         def has_come_back() -> bool:
@@ -214,7 +224,7 @@ def test_a_collector_that_falls_silent_and_one_beyond_its_ceiling(kafka: KafkaBr
         for seq in range(1, 51):
             feed.record("noisy", seq)
         feed.flush()
-        watcher.until_fires("PganalyticsRecordsShed", 60)
+        watcher.until_fires("PganalyticsRecordsShed")
         assert streams.stop() == 0, streams.text()
 
 
@@ -232,10 +242,10 @@ def test_streams_that_do_not_go_on_until_half_of_the_retention_is_gone(
         for seq in range(1, 8):
             feed.record("a", seq)
         feed.flush()
-        fired = watcher.until_fires("PganalyticsStreamsBehind", 60)
+        fired = watcher.until_fires("PganalyticsStreamsBehind")
         assert without_target(fired) == {"lane": "normal"}
         assert fired.value > 4.8
-        assert watcher.until_fires("PganalyticsStuck", 60).labels["job"] == "pganalytics-streams"
+        assert watcher.until_fires("PganalyticsStuck").labels["job"] == "pganalytics-streams"
 
 
 # The sink
@@ -247,7 +257,7 @@ def test_what_is_missing_orphaned_and_dead(settings: Settings, feed: Feed, store
     with running_sink(chosen):
         feed.admit(record("c", 1))
         until(lambda: stored.stored() == 1)
-        until(lambda: len(watcher.values("pganalytics_sink_ledger_records")) == 5, every_s=0.2)
+        until(lambda: len(watcher.values("pganalytics_sink_ledger_records")) == 5, 60, every_s=0.2)
         for alert in ("PganalyticsDeadLetters", "PganalyticsRecordsMissing", "PganalyticsSpoolOrphaned"):
             assert watcher.alerts(alert) == []
 
@@ -284,17 +294,17 @@ def test_a_sink_whose_store_is_locked_until_half_of_the_retention_is_gone(hurrie
     stored, feed = Store(hurried), Feed(hurried)
     watcher = Watcher({"sink": hurried.sink.http_port})
     with running_sink(hurried):
-        until(lambda: watcher.values("pganalytics_sink_ready") == [1], every_s=0.2)
-        until(lambda: watcher.values("pganalytics_sink_accountant_last_look_timestamp_seconds")[0] > 0, every_s=0.2)
+        until(lambda: watcher.values("pganalytics_sink_ready") == [1], 60, every_s=0.2)
+        until(lambda: watcher.values("pganalytics_sink_accountant_last_look_timestamp_seconds")[0] > 0, 60, every_s=0.2)
         for alert in ("PganalyticsNotReady", "PganalyticsSinkBehind", "PganalyticsAccountsOpen"):
             assert watcher.alerts(alert) == []
         with psycopg.connect(stored.conninfo) as other:
             other.execute("lock table pganalytics.positions, pganalytics.epochs in access exclusive mode")
             feed.admit(record("c", 1))
-            assert without_target(watcher.until_fires("PganalyticsSinkBehind", 60)) == {"lane": "normal"}
+            assert without_target(watcher.until_fires("PganalyticsSinkBehind")) == {"lane": "normal"}
             assert watcher.until_fires("PganalyticsNotReady").labels["job"] == "pganalytics-sink"
             assert watcher.alerts("PganalyticsStuck") == []
             assert watcher.alerts("PganalyticsAccountsOpen") == []
             watcher.lasts(900)
             assert watcher.until_fires("PganalyticsAccountsOpen").value > 900
-        watcher.until_quiet("PganalyticsNotReady", 60)
+        watcher.until_quiet("PganalyticsNotReady")
