@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pganalytics.cli.top.amounts import age, share, short, span, whole
+from pganalytics.cli.top.amounts import age, share, short, size, span, whole
 from pganalytics.cli.top.fleet import Fleet, Kept, Target
 from pganalytics.cli.top.fleet_rows import fleet_rows
 from pganalytics.cli.top.rows import FleetRow
@@ -52,7 +52,7 @@ def _of(view: View, target: Target, now_us: int) -> str:
 
 
 def facts_of(row: FleetRow) -> list[str]:
-    """Two lines about a target, or three."""
+    """Three lines about a target."""
     version = (
         f"PostgreSQL {row.server_version // 10000}.{row.server_version % 10000}" if row.server_version else "version not known"
     )
@@ -60,7 +60,7 @@ def facts_of(row: FleetRow) -> list[str]:
     first = f"{row.standing}, {seen}, {row.role or 'role not known'}, {version}"
     counts = [
         f"{short(row.transactions_per_s)} tps",
-        f"hit {share(row.hit_ratio)}%",
+        "hit -" if row.hit_ratio is None else f"hit {share(row.hit_ratio)}%",
         f"connections {whole(row.connections)} of {whole(row.max_connections)}",
         f"active {whole(row.active)}",
         f"waiting {whole(row.waiting)}",
@@ -68,7 +68,7 @@ def facts_of(row: FleetRow) -> list[str]:
     ]
     ages = [f"oldest transaction {span(row.oldest_transaction_s)}"]
     if row.lag_s is not None or row.lag_bytes is not None:
-        ages.append(f"standby behind {span(row.lag_s)}")
+        ages.append(f"standby behind {span(row.lag_s)}, {size(row.lag_bytes)}")
     return [first, ", ".join(counts), ", ".join(ages)]
 
 

@@ -80,7 +80,7 @@ RATES = (
 
 FLEET = (
     TARGET,
-    Column("state", "standing", one_line, right=False, least=13, most=30, grows=True, style=_state_style),
+    Column("state", "standing", one_line, right=False, least=20, most=30, grows=True, style=_state_style),
     TPS,
     ROLLBACKS,
     HITS,
