@@ -37,7 +37,7 @@ CRITICAL_SHARE = 4
 """One in so many places of the flight is kept for critical records."""
 BATCH = 100
 SETTLE_S = 0.5
-"""So long acknowledgements are gathered at most, while more are on their way: each commit of the spool costs an fsync."""
+"""So long acknowledgements are gathered: each commit of the spool costs an fsync."""
 POLL_S = 0.05
 IDLE_S = 0.2
 Ticket = int | str
@@ -107,7 +107,7 @@ class Sender:
         self._released: set[str] = set()
         self._emptied: dict[Lane, int] = {}
         """How many arrivals the spool had had when the last record of a lane went out: before the next one nobody need look."""
-        self._settled_at = clock()
+        self._settled_at = float("-inf")
         self._finish = threading.Event()
         self._news = OnChange()
         self.turned_at = clock()
@@ -137,7 +137,7 @@ class Sender:
         sent = self._send_schemas() + sum(self._send_lane(lane) for lane in LANES)
         self._producer.poll(POLL_S if self._flight.sizes and not sent else 0)
         late = self._clock() - self._settled_at >= SETTLE_S
-        if late or not self._flight.sizes or len(self._flight.sent) >= BATCH:
+        if late or self._flight.hopeless or len(self._flight.sent) >= BATCH:
             self._settle()
         return bool(sent or self._flight.sizes)
 

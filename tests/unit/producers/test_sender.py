@@ -79,6 +79,11 @@ class Bench:
     def turn(self) -> None:
         self.sender.turn()
 
+    def settle(self) -> None:
+        """Half a second later: what was acknowledged leaves the spool."""
+        self.now += module.SETTLE_S
+        self.turn()
+
     def release(self) -> None:
         """Have the schemas acknowledged."""
         self.turn()
@@ -121,7 +126,7 @@ def test_a_record_leaves_the_spool_only_when_it_is_acknowledged(bench: Bench) ->
     assert bench.broker.seqs() == [1]
     assert bench.spool.usage[0] == 1
     bench.broker.answer()
-    bench.turn()
+    bench.settle()
     assert bench.spool.usage == (0, 0)
 
 
@@ -147,8 +152,9 @@ def test_critical_records_overtake_a_backlog(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr(module, "IN_FLIGHT_RECORDS", 8)
     beat(bench.spool)
     bench.release()
-    bench.broker.answer()
     bench.turn()
+    bench.broker.answer()
+    bench.settle()
     bench.spool.append_many([snapshot(at) for at in range(50)])
     bench.release()
     for _ in range(5):
@@ -177,7 +183,7 @@ def test_a_failed_record_is_sent_again_as_it_was_after_a_pause_and_told_once(
         again = bench.broker.queue[0][1]
         assert (again["headers"], again["value"]) == (first["headers"], first["value"])
     bench.broker.answer()
-    bench.turn()
+    bench.settle()
     assert bench.spool.usage[0] == 0
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
@@ -198,8 +204,9 @@ def test_a_record_that_is_refused_for_good_goes_as_a_stub_and_its_neighbours_as_
     bench.sender.count = lambda collector, what: counted.append((collector, what))
     beat(bench.spool)
     bench.release()
-    bench.broker.answer()
     bench.turn()
+    bench.broker.answer()
+    bench.settle()
     bench.spool.append_many([snapshot(at) for at in range(3)])
     bench.release()
     bench.turn()
@@ -220,6 +227,7 @@ def test_a_record_that_is_refused_for_good_goes_as_a_stub_and_its_neighbours_as_
             assert TOPICS.collected(Lane.CRITICAL) in bench.broker.topics()
             bench.broker.answer(topic=TOPICS.collected(Lane.CRITICAL))
     assert arrived == [(1, True), (2, True), (3, True), (2, False), (4, True)]
+    bench.settle()
     assert bench.spool.usage == (0, 0)
     assert counted == [("a", "stubs.MSG_SIZE_TOO_LARGE")]
     (told,) = caplog.records
@@ -315,20 +323,25 @@ def test_what_is_under_way_at_the_end_stays_in_the_spool(bench: Bench) -> None:
     assert [len(bench.spool.unsent(lane, limit=9, exclude=(), schemas=[DATABASE.id])) for lane in LANES] == [0, 1, 0]
 
 
-def test_acknowledgements_are_gathered_for_half_a_second_while_more_are_on_their_way(bench: Bench) -> None:
+def test_acknowledgements_are_gathered_for_half_a_second(bench: Bench) -> None:
     for _ in range(3):
         bench.spool.append(snapshot())
     bench.release()
-    bench.turn()
+    bench.settle()
     assert len(bench.broker.queue) == 3
-    report = bench.broker.queue.pop(0)[1]["on_delivery"]
-    bench.broker.answers.append((report, None))
-    bench.turn()
-    bench.turn()
-    assert bench.spool.usage[0] == 3
-    bench.now += module.SETTLE_S
-    bench.turn()
-    assert bench.spool.usage[0] == 2
+    for _ in range(2):
+        bench.broker.answers.append((bench.broker.queue.pop(0)[1]["on_delivery"], None))
+        bench.turn()
+        assert bench.spool.usage[0] == 3
+    bench.settle()
+    assert bench.spool.usage[0] == 1
+    assert bench.broker.seqs() == [3]
+
+
+def test_a_hundred_acknowledgements_wait_for_no_more(bench: Bench) -> None:
+    bench.spool.append_many([snapshot(at) for at in range(module.BATCH)])
+    bench.release()
+    bench.settle()
     bench.broker.answer()
     bench.turn()
     assert bench.spool.usage[0] == 0
