@@ -106,7 +106,7 @@ class Sender:
         self._flight = _Flight()
         self._released: set[str] = set()
         self._emptied: dict[Lane, int] = {}
-        """How many arrivals the spool had had when the last record of a lane went out: before the next one nobody need look."""
+        """How many arrivals of a lane the spool had had when the last record of a lane went out: before the next one nobody need look."""
         self._settled_at = float("-inf")
         self._finish = threading.Event()
         self._news = OnChange()
@@ -160,7 +160,7 @@ class Sender:
         limit = min(BATCH, self._flight.room_for(lane))
         if not limit or not self._released:
             return 0
-        arrivals = self._spool.arrivals
+        arrivals = self._spool.arrivals(lane)
         if self._emptied.get(lane) == arrivals:
             return 0
         excluded = self._flight.excluded(self._clock())

@@ -13,6 +13,7 @@ Any thread may call the methods; each returns when its effect is durable.
 import contextlib
 import sqlite3
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Container, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -59,8 +60,8 @@ class Spool:
         self._codecs: dict[str, RecordCodec] = {}
         self._schemas: dict[str, str] = dict(connection.execute("select id, text from schemas").fetchall())
         self._arrived = threading.Event()
-        self._inserted = False
-        self._arrivals = 0
+        self._inserted: set[Lane] = set()
+        self._arrivals: Counter[Lane] = Counter()
         self._disk = DiskRoom(Path(lock.name).parent, connection)
         self._usage: tuple[int, int] = connection.execute("select records, bytes from usage").fetchone()
         self._writer = GroupCommit(connection, self._note_usage)
@@ -103,10 +104,9 @@ class Spool:
         """Since when (time.monotonic) the transaction at hand goes on; None while there is none."""
         return self._writer.busy_since
 
-    @property
-    def arrivals(self) -> int:
-        """Commits with new records, since the spool was opened."""
-        return self._arrivals
+    def arrivals(self, lane: Lane) -> int:
+        """Commits with new records of a lane, since the spool was opened."""
+        return self._arrivals[lane]
 
     def refusal(self, lane: Lane) -> str | None:
         """Why a snapshot of this lane would be refused now, after the last commit; None when it would not."""
@@ -252,7 +252,7 @@ class Spool:
         size = spool_records.insert(db, identity, record, self._codec(schema).assemble(identity, b""), rest, facts)
         if schema.id not in self._schemas:
             self._schemas = {**self._schemas, schema.id: schema.text}
-        self._inserted = True
+        self._inserted.add(schema.lane)
         return identity, size
 
     def _codec(self, schema: MetricSchema) -> RecordCodec:
@@ -264,6 +264,6 @@ class Spool:
         self._usage = db.execute("select records, bytes from usage").fetchone()
         self._disk.measure(db)
         if self._inserted:
-            self._inserted = False
-            self._arrivals += 1
+            self._arrivals.update(self._inserted)
+            self._inserted.clear()
             self._arrived.set()
