@@ -106,7 +106,7 @@ class Sender:
         self._flight = _Flight()
         self._released: set[str] = set()
         self._emptied: dict[Lane, int] = {}
-        """How many arrivals of a lane the spool had had when the last record of a lane went out: before the next one nobody need look."""
+        """How many arrivals of a lane the spool had had when its last record went out: before the next one nobody need look."""
         self._settled_at = float("-inf")
         self._finish = threading.Event()
         self._news = OnChange()
