@@ -16,19 +16,19 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from prometheus_client.parser import text_string_to_metric_families
 
 from bench.fleet import ROLE, Fleet, start_fleet
-from bench.limit import Limit
+from bench.limit import Floor, Limit
 from bench.processes import tree_cpu_s, usage
 from pganalytics.embedded.binaries import find_postgres
 from pganalytics.embedded.kafka import KafkaBroker
 from pganalytics.embedded.leash import Child
 from pganalytics.embedded.ports import free_port
 from pganalytics.producers.catalogue import load_catalogue
-from pganalytics.runtime.kafka import make_topics
-from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.kafka import make_topics, producer_config
+from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.schemas.codec import RecordCodec, fill
 from pganalytics.schemas.headers import Headers
 from pganalytics.schemas.identity import LANES, Lane
@@ -50,6 +50,9 @@ class Result:
     """Per cycle, but for what is held. `limit_*`: the structural limit in the same run, all readings at once with warm caches;
     `limit_paced_*`: spread over the cycle, as an agent spreads them.
 
+    `floor_agent_cpu_s`: those spread over the cycle, and what is read kept, compared, spooled with an fsync each and sent, by the
+    least code that does so.
+
     `wall_s`: time that workers spent on the target, one after the other; in parallel it is less. `bytes_wire`: what the collected
     topics grew by on the broker's disk; `bytes_per_changed_statement_row` takes the normal lane alone, all that is in it.
     """
@@ -64,6 +67,7 @@ class Result:
     agent_cpu_s: float
     limit_client_cpu_s: float
     limit_paced_client_cpu_s: float
+    floor_agent_cpu_s: float
     wall_s: float
     limit_wall_s: float
     bytes_wire: int
@@ -89,6 +93,7 @@ def main(arguments: Sequence[str]) -> int:
     for name, value in asdict(result).items():
         print(f"{name:<34} {value:,.3f}" if isinstance(value, float) else f"{name:<34} {value}")
     print(f"pg_cpu_s / limit_pg_cpu_s          {result.pg_cpu_s / max(result.limit_pg_cpu_s, 1e-9):.2f}")
+    print(f"agent_cpu_s / floor_agent_cpu_s    {result.agent_cpu_s / max(result.floor_agent_cpu_s, 1e-9):.2f}")
     print(f"pg_cpu_s / limit_paced_pg_cpu_s    {result.pg_cpu_s / max(result.limit_paced_pg_cpu_s, 1e-9):.2f}")
     return 0
 
@@ -105,7 +110,15 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
         for _ in range(WARM_UP):
             limit.cycle()
         _tell("measuring the structural limit")
-        costs, paced = [], []
+        costs, paced, floors = [], [], []
+        kafka = Kafka(
+            bootstrap=broker.bootstrap, prefix="floor", partitions=PARTITIONS, replication_factor=1, min_insync_replicas=1
+        )
+        make_topics(kafka, Topics(kafka.prefix, PARTITIONS).table())
+        floor = Floor(
+            folder, Producer(producer_config(kafka, name="floor")), Topics(kafka.prefix, PARTITIONS).collected(Lane.BULK)
+        )
+        limit.cycle(use=floor.use)
         limit_pg = limit_paced_pg = 0.0
         for _ in range(chosen.cycles):
             fleet.work()
@@ -115,6 +128,8 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
             spent = _Meter(fleet)
             paced.append(limit.cycle(chosen.cycle_s * PACE))
             limit_paced_pg += spent.pg_cpu_s() / chosen.cycles
+            fleet.work()
+            floors.append(limit.cycle(chosen.cycle_s * PACE, floor.use))
     settings = _settings(folder, broker, fleet, chosen)
     topics = Topics(settings.kafka.prefix, PARTITIONS)
     make_topics(settings.kafka, topics.table())
@@ -146,6 +161,7 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
         agent_cpu_s=agent_cpu / chosen.cycles,
         limit_client_cpu_s=sum(each.client_cpu_s for each in costs) / chosen.cycles,
         limit_paced_client_cpu_s=sum(each.client_cpu_s for each in paced) / chosen.cycles,
+        floor_agent_cpu_s=sum(each.client_cpu_s for each in floors) / chosen.cycles,
         wall_s=busy / chosen.cycles,
         limit_wall_s=sum(each.wall_s for each in costs) / chosen.cycles,
         bytes_wire=round(size / chosen.cycles),

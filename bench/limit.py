@@ -1,14 +1,34 @@
-"""The structural limit: the same readings by nothing but held connections and pipelined queries, decoded and thrown away."""
+"""The structural limit: the same readings by nothing but held connections and pipelined queries, decoded and thrown away.
 
+And the floor: what is read is kept, compared, written to a file that is fsynced, and sent, by the least code that does so.
+"""
+
+import pickle
+import sqlite3
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import zstandard
+from confluent_kafka import Producer
 
 from bench.fleet import ROLE, Fleet
 from pganalytics.producers.admission import admit
 from pganalytics.producers.catalogue import Catalogue, ServerFacts, Variant
 from pganalytics.producers.session import Session, server_facts
 from pganalytics.schemas.metric import MetricSchema, Scope, builtin_schemas
+
+Rows = list[tuple[Any, ...]]
+KEY_COLUMNS = 3
+SETTLE_EVERY = 10
+"""Databases between two deletions of what Kafka has acknowledged."""
+
+
+def _forget(place: int, rows: list[Rows]) -> None:
+    del place, rows
 
 
 @dataclass(frozen=True)
@@ -35,8 +55,8 @@ class Limit:
             scope = Scope.INSTANCE if place == 0 else Scope.DATABASE
             self._asked.append((connection, _texts(catalogue, facts, [each for each in schemas if each.scope is scope])))
 
-    def cycle(self, over_s: float = 0.0) -> Cost:
-        """All readings, one database after the other, spread over some seconds."""
+    def cycle(self, over_s: float = 0.0, use: Callable[[int, list[Rows]], None] = _forget) -> Cost:
+        """All readings, one database after the other, spread over some seconds. `use` gets the database's place and its rows."""
         began, cpu = time.monotonic(), time.process_time()
         for place, (connection, texts) in enumerate(self._asked):
             time.sleep(max(0.0, began + place * over_s / len(self._asked) - time.monotonic()))
@@ -44,10 +64,44 @@ class Limit:
             with connection.pipeline():
                 for cursor, text in zip(cursors, texts, strict=True):
                     cursor.execute(text.encode())
-            for cursor in cursors:
-                cursor.fetchall()
+            rows = [cursor.fetchall() for cursor in cursors]
             connection.rollback()
+            use(place, rows)
         return Cost(time.monotonic() - began, time.process_time() - cpu)
+
+
+class Floor:
+    """`use` is what an agent must do with a reading at the least: C code of the standard library and of librdkafka for all of it,
+    one thread, no schema, no deltas, no limits, no second try."""
+
+    def __init__(self, folder: Path, producer: Producer, topic: str) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._kept: dict[tuple[int, int], dict[Any, tuple[Any, ...]]] = {}
+        self._acknowledged: list[tuple[int]] = []
+        self._spool = sqlite3.connect(folder / "floor.db", isolation_level=None)
+        for pragma in ("journal_mode = wal", "synchronous = full"):
+            self._spool.execute(f"pragma {pragma}")
+        self._spool.execute("create table records (id integer primary key, body blob)")
+
+    def use(self, place: int, readings: list[Rows]) -> None:
+        """Keep, compare, spool, send; forget what was acknowledged."""
+        for number, rows in enumerate(readings):
+            before, now = self._kept.get((place, number), {}), {row[:KEY_COLUMNS]: row for row in rows}
+            self._kept[place, number] = now
+            if changed := [row for key, row in now.items() if before.get(key) != row]:
+                self._emit(pickle.dumps(changed))
+        self._producer.poll(0)
+        if place % SETTLE_EVERY == 0 and self._acknowledged:
+            self._spool.execute("begin immediate")
+            self._spool.executemany("delete from records where id = ?", self._acknowledged)
+            self._spool.execute("commit")
+            self._acknowledged.clear()
+
+    def _emit(self, body: bytes) -> None:
+        packed = zstandard.ZstdCompressor(level=3).compress(body)
+        number = self._spool.execute("insert into records (body) values (?)", (packed,)).lastrowid or 0
+        self._producer.produce(self._topic, body, on_delivery=lambda *_: self._acknowledged.append((number,)))
 
 
 def _texts(catalogue: Catalogue, facts: ServerFacts, schemas: list[MetricSchema]) -> list[str]:
