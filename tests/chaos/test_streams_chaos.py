@@ -20,8 +20,8 @@ CONTROLS = {
     "leaves-agent": "the same, the exception leaves the agent",
     "takes": "the same with take for noack_take",
 }
-STILL_S = 20.0
-"""A control that has committed nothing for so long, its start among it, has come to an end."""
+STILL_S = 8.0
+"""A control that has committed nothing for so long after its start has come to an end."""
 RECORDS = 2000
 COLLECTORS = 8
 
@@ -68,7 +68,8 @@ def lost_by(fault: str, kafka: KafkaBroker, folder: Path) -> int:
             feed.record(f"db{number}", seq)
     feed.flush()
     collected = sum(ends(settings, [feed.topics.collected(Lane.NORMAL)]).values())
-    with running(settings, folder, fault=fault):
+    with running(settings, folder, fault=fault) as streams:
+        until(lambda: "streams started" in streams.text(), 60)
         progress, deadline = -1, time.monotonic() + STILL_S
         while progress < collected // 2 and time.monotonic() < deadline:
             time.sleep(0.3)
