@@ -58,6 +58,11 @@ def test_nothing_is_wrong_with_what_is_well() -> None:
             ["sink: lane normal is behind by 301 s | its /livez and log say why, and whether more processes help"],
         ),
         (with_lag(seconds=301.0, lane="deferred"), []),
+        (with_lag(seconds=90.0, lane="critical"), []),
+        (
+            with_lag(seconds=91.0, lane="critical"),
+            ["sink: lane critical is behind by 91 s | its /livez and log say why, and whether more processes help"],
+        ),
         (with_lag(seconds=None), []),
         (
             with_lag(seconds=1.5 * DAY + 1, lane="deferred"),
