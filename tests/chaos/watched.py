@@ -54,7 +54,7 @@ class Finding:
         for one in sorted(self.seen, key=lambda one: (one.after_s is None, one.after_s)):
             after = "never" if one.after_s is None else f"{one.after_s:.1f} s"
             yield f"[{after}] {one.sight.source}"
-            yield from one.lines[:MOST_LINES]
+            yield from one.lines if one.after_s is None else one.lines[:MOST_LINES]
         yield "```"
         extra = {f"{one.sight.extra_s:g} s ({one.sight.why})": None for one in self.seen if one.sight.extra_s}
         if extra:

@@ -63,7 +63,7 @@ ROWS = (
         "A password is changed",
         "The password of the agent's role was changed on `db2`, and its sessions ended; afterwards in the agent's file, too.",
         changed_password,
-        down("db2", "password"),
+        down("db2", "authentication"),
     ),
     Row(
         "broker-down",
@@ -113,7 +113,8 @@ ROWS = (
         killed("streams"),
         (
             Sight("status", r"^wrong streams: no process runs", SESSION_S, SESSION),
-            Sight("status", r"^streams +normal +[1-9]", SESSION_S, SESSION),
+            Sight("status", r"^streams +normal +[1-9]\d* +(\d\d+|[5-9])\.\d s", SESSION_S, SESSION),
+            Sight("top", r"^db1 +\?", SILENT_S, SILENT),
             Sight(ALERTS, r"^PganalyticsServiceDown.*pganalytics-streams"),
         ),
     ),
