@@ -34,6 +34,7 @@ class Finding:
     before: Sequence[Sight]
     well_s: float | None
     left: Sequence[str] = ()
+    notes: Sequence[str] = ()
 
     def problems(self) -> list[str]:
         """A line each."""
@@ -48,32 +49,44 @@ class Finding:
             found.append(f"{self.row.name}: status does not call all well again: {'; '.join(self.left)}")
         return found
 
+    def _looks(self) -> dict[tuple[float | None, str], list[str]]:
+        """What told something, each once, in the order of time; how a command ended is last."""
+        found: dict[tuple[float | None, str], list[str]] = {}
+        for one in sorted(self.seen, key=lambda one: (one.after_s is None, one.after_s)):
+            known = found.setdefault((one.after_s, one.sight.source), [])
+            known += [line for line in one.lines if line not in known]
+            known.sort(key=lambda line: line.startswith("exit code"))
+        return found
+
     def lines(self) -> Iterator[str]:
         """Its section of the page."""
         yield from (f"## {self.row.title}", "", self.row.did, "", "```")
-        for one in sorted(self.seen, key=lambda one: (one.after_s is None, one.after_s)):
-            after = "never" if one.after_s is None else f"{one.after_s:.1f} s"
-            yield f"[{after}] {one.sight.source}"
-            yield from one.lines if one.after_s is None else one.lines[:MOST_LINES]
+        for (after_s, source), lines in self._looks().items():
+            after = "never" if after_s is None else f"{after_s:.1f} s"
+            yield f"[{after}] {source}"
+            yield from lines if after_s is None else lines[:MOST_LINES]
         yield "```"
         extra = {f"{one.sight.extra_s:g} s ({one.sight.why})": None for one in self.seen if one.sight.extra_s}
         if extra:
             yield from ("", f"Allowed beyond two heartbeats: {', '.join(extra)}.")
+        yield from (text for note in self.notes for text in ("", note))
         if self.well_s is not None:
             stays = ", but for what stays" if self.left else ""
             yield from ("", f"All well again {self.well_s:.0f} s after it was undone{stays}.")
-            yield from (f"Stays: `{line}`" for line in self.left)
+            yield from ([""] if self.left else [])
+            yield from (f"- stays: `{line}`" for line in self.left)
         yield ""
 
 
 def suffer(screen: Screen, row: Row, stays: list[str]) -> Finding:
     """Make one fault, watch, undo it, wait until all is well. `stays` grows by what this fault leaves."""
+    screen.scene.notes.clear()
     before = [sight for sight in row.sights if sight.new and screen.shows(sight)]
     with row.fault(screen.scene):
         seen = screen.watch(row.sights, time.monotonic(), screen.scene.tend)
     stays += row.stays
     well_s, left = becomes_well(screen.scene, stays)
-    return Finding(row, seen, before, well_s, left)
+    return Finding(row, seen, before, well_s, left, tuple(screen.scene.notes))
 
 
 def becomes_well(scene: Scene, stays: Sequence[str], within_s: float = WELL_S) -> tuple[float | None, list[str]]:

@@ -22,6 +22,7 @@ from pganalytics.schemas.identity import LANES
 from pganalytics.schemas.topics import Topics
 from waiting import until
 
+MORE = 40
 Fault = Callable[[Scene], AbstractContextManager[None]]
 
 
@@ -120,22 +121,33 @@ def locked_store(scene: Scene) -> Iterator[None]:
 
 @contextmanager
 def restored_store(scene: Scene) -> Iterator[None]:
-    """A copy of the store's files is put back after the pipeline has gone on for three heartbeats."""
+    """A copy of the store's files is put back when the pipeline has gone on; then it must get further than it was."""
     data, backup = scene.store.data, scene.folder / "backup"
-    scene.store.stop()
-    _copy(data, backup)
-    scene.store.start_again()
-    before = emitted(scene)
-    until(lambda: emitted(scene) > before + 40, 120, every_s=1, what="the pipeline goes on")
-    scene.store.stop()
-    shutil.rmtree(data)
-    _copy(backup, data)
-    scene.store.start_again()
+    with _stopped(scene):
+        _copy(data, backup)
+    before = stored(scene)
+    until(lambda: stored(scene) > before + MORE, 120, every_s=1, what="the pipeline goes on")
+    scene.kill("sink")
+    furthest = stored(scene)
+    with _stopped(scene):
+        shutil.rmtree(data)
+        _copy(backup, data)
+    restored = stored(scene)
+    scene.start("sink")
     yield
+    until(lambda: stored(scene) > furthest, 60, every_s=1, what="the store has again what it had")
+    scene.notes.append(f"The ledger had {furthest} stored records; {restored} after the copy was put back; then {stored(scene)}.")
 
 
-def emitted(scene: Scene) -> int:
-    """How far the ledger is, stored records only; 0 while it cannot be asked."""
+@contextmanager
+def _stopped(scene: Scene) -> Iterator[None]:
+    scene.store.stop()
+    yield
+    scene.store.start_again()
+
+
+def stored(scene: Scene) -> int:
+    """Records that the ledger calls stored."""
     with psycopg.connect(conninfo(scene.settings.store)) as connection:
         text = "select coalesce(sum(upper(r) - lower(r)), 0) from pganalytics.ledger l, unnest(l.stored) r"
         (count,) = connection.execute(text).fetchone() or (0,)

@@ -180,12 +180,13 @@ ROWS = (
     Row(
         "store-restored",
         "The store is restored from a backup",
-        "The files of the store were copied while it was stopped, then put back after the sink had stored more. The sink reads "
-        "again from the positions in the restored store: nothing is missing.",
+        "The files of the store were copied while it was stopped, and put back after the sink had stored more and was killed. "
+        "Started again, it reads on from the positions in the restored store: nothing is missing.",
         restored_store,
         (
-            Sight("audit --wait 30", r"missing", 30, "the sink's back-off; the audit waits until all is settled", new=False),
-            Sight("status", r"^ledger ", new=False),
+            Sight("audit --wait 30", r"^(collector|total) ", 30, "the audit waits until all is settled", new=False),
+            Sight("audit --wait 30", r"^exit code 0", 30, "the audit waits until all is settled", new=False),
+            Sight("status", r"^ledger .* in_kafka 0, missing 0", START_S, START, new=False),
         ),
     ),
     Row(
@@ -195,11 +196,12 @@ ROWS = (
         poison,
         (
             Sight("status", r"^wrong audit: \d+ records? could not be stored"),
+            Sight("status", r"^wrong sink: records that name no sender"),
             Sight("status", r"^events .*dead_lettered \d"),
             Sight("dead-letters list", r"headers_unreadable"),
             Sight(ALERTS, r"^PganalyticsDeadLetters: .*headers_unreadable"),
         ),
-        stays=(r"^audit: \d+ records could not be stored",),
+        stays=(r"^audit: \d+ records could not be stored", r"^sink: records that name no sender"),
     ),
     Row(
         "noisy",
@@ -226,7 +228,7 @@ ROWS = (
             Sight(
                 "status", r"^wrong audit: \d+ records are missing", START_S + SESSION_S + BEAT_S, f"{START}; {SESSION}; accounts"
             ),
-            Sight("audit", r"missing", START_S + SESSION_S + BEAT_S, f"{START}; {SESSION}; accounts", new=False),
+            Sight("audit", r"^db\d.* missing: ", START_S + SESSION_S + BEAT_S, f"{START}; {SESSION}; accounts"),
             Sight(ALERTS, r"^PganalyticsRecordsMissing", START_S + SESSION_S + BEAT_S, f"{START}; {SESSION}; accounts"),
         ),
         stays=(r"^audit: \d+ records are missing",),

@@ -48,12 +48,13 @@ class Shown:
 
 @dataclass
 class Scene:
-    """All of one installation. One thread makes faults; any may type commands."""
+    """All of one installation. One thread makes faults; any may type commands. `notes`: what a fault has to tell beside."""
 
     folder: Path
     servers: DemoServers
     settings: Settings
     children: dict[str, Child] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     _down: set[str] = field(default_factory=set)
     _ended: dict[str, float] = field(default_factory=dict)
 

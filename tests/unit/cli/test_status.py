@@ -109,6 +109,11 @@ def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
             replace(STORE, events=(Noticed("db1", "deferred", 3, 8.0), Noticed("db1", "gap", 3, 8.0))),
             ["db1: over its quota, 8 s ago | pganalytics quota set NAME"],
         ),
+        (replace(STORE, events=(Noticed("db1", "dead_lettered", 1, 8.0),)), []),
+        (
+            replace(STORE, events=(Noticed("watched", "dead_lettered", 1, 8.0),)),
+            ["sink: records that name no sender could not be stored, 8 s ago | pganalytics dead-letters list"],
+        ),
         (replace(STORE, collectors=()), ["collect: no heartbeat was ever stored | pganalytics collect"]),
     ],
 )

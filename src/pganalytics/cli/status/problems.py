@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pganalytics.cli.status.facts import Facts, KafkaSide, LaneLag
+from pganalytics.schemas.events import EventKind
 from pganalytics.schemas.identity import Lane
 from pganalytics.sink.overview import Collector, Overview
 
@@ -31,7 +32,7 @@ def problems(facts: Facts, *, beat_s: float) -> list[Problem]:
         found += _of_kafka(facts.kafka, SILENT_BEATS * beat_s)
     if facts.store is not None:
         found += _of_audit(facts.store)
-        found += _of_quota(facts.store)
+        found += _of_events(facts.store)
         late_s = None if facts.kafka is None else pipeline_s(facts.kafka)
         for collector in facts.store.collectors:
             found += _of_collector(collector, late_s, SILENT_BEATS * beat_s)
@@ -93,8 +94,12 @@ def _of_audit(store: Overview) -> Iterator[Problem]:
             yield Problem(name, f"the spool of epoch {odd.who.epoch} is gone", f"pganalytics retire {name}")
 
 
-def _of_quota(store: Overview) -> Iterator[Problem]:
+def _of_events(store: Overview) -> Iterator[Problem]:
+    """A dead letter that cannot be said to be of a collector is in no count of the audit: its event is all there is."""
     for one in store.events:
+        if one.kind == EventKind.DEAD_LETTERED and one.collector not in store.audit.collectors:
+            what = f"records that name no sender could not be stored, {one.last_age_s:.0f} s ago"
+            yield Problem("sink", what, "pganalytics dead-letters list")
         if one.kind in OVER_QUOTA:
             yield Problem(one.collector, f"{OVER_QUOTA[one.kind]}, {one.last_age_s:.0f} s ago", "pganalytics quota set NAME")
 
