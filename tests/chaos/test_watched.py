@@ -1,5 +1,6 @@
 """What is broken is named where an operator looks; what is not is not. All rows: `make soak ARGS=watched`."""
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,6 +18,7 @@ from waiting import until
 PATIENCE_S = 60.0
 """More than an operator is promised: the machine of a test may be busy."""
 SHOWN = ["db1 up", "wrong db2: refused  ", "      pganalytics check", "other", "exit code 1"]
+PAGE = Path(__file__).parents[2] / "docs/faults.md"
 BY_NAME = {row.name: row for row in ROWS}
 
 
@@ -61,6 +63,17 @@ def test_what_tells_is_the_line_what_to_type_and_the_exit_code() -> None:
     assert telling([], "") == []
 
 
+def test_the_page_has_each_fault_in_order_as_it_was_printed() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    assert re.findall("^## (.*)$", text, re.MULTILINE) == [row.title for row in ROWS]
+    for row in ROWS:
+        section = text.partition(f"## {row.title}\n")[2].partition("\n## ")[0]
+        assert row.did in section
+        for sight in row.sights:
+            assert re.search(sight.wanted, section, re.MULTILINE), sight
+    assert not re.search(r"never|PROBLEM|/tmp|/home|/work", text)
+
+
 SIGHT = Sight("status", "^wrong", 5.0, "why")
 
 
@@ -71,6 +84,8 @@ SIGHT = Sight("status", "^wrong", 5.0, "why")
         (Finding(ROWS[0], [Seen(SIGHT, None, ["all well"])], [], 1.0), "was never there: 15 s are allowed"),
         (Finding(ROWS[0], [Seen(SIGHT, 20.0, ["wrong"])], [], 1.0), "took 20 s: 15 s are allowed"),
         (Finding(ROWS[0], [], [SIGHT], 1.0), "was there before the fault"),
+        (Finding(ROWS[0], [], [], 1.0, notes=["`sink` ended with 69 and was started again."]), None),
+        (Finding(ROWS[0], [], [], 1.0, notes=["`sink` ended with 70 and was started again."]), "ended with 70"),
         (Finding(ROWS[0], [], [], None, ["db2: hung"]), "does not call all well again: db2: hung"),
     ],
 )

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from chaos.watched_rows import ROWS, Row
 from chaos.watched_scene import Scene, scene
-from chaos.watched_screen import Screen, Seen, Sight
+from chaos.watched_screen import TODO, Screen, Seen, Sight
+from pganalytics.runtime.errors import Crash
 from waiting import until
 
 WELL_S = 120.0
 MOST_LINES = 6
+CRASH = f"ended with {Crash.exit_code} "
+"""In a note. A service may end because what it needs is away; it may not crash."""
 LOOK_S = 4.0
 """What a look itself may take: a command starts a new process on a machine that may be busy."""
 
@@ -45,6 +48,7 @@ class Finding:
                 found.append(
                     f"{self.row.name}: {one.sight.wanted!r} at {one.sight.source} {late}: {one.sight.allowed_s:.0f} s are allowed"
                 )
+        found += [f"{self.row.name}: {note}" for note in self.notes if CRASH in note]
         if self.well_s is None:
             found.append(f"{self.row.name}: status does not call all well again: {'; '.join(self.left)}")
         return found
@@ -54,7 +58,7 @@ class Finding:
         found: dict[tuple[float | None, str], list[str]] = {}
         for one in sorted(self.seen, key=lambda one: (one.after_s is None, one.after_s)):
             known = found.setdefault((one.after_s, one.sight.source), [])
-            known += [line for line in one.lines if line not in known]
+            known += [line for line in one.lines if line not in known or line.startswith(TODO)]
             known.sort(key=lambda line: line.startswith("exit code"))
         return found
 

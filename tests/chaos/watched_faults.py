@@ -76,7 +76,7 @@ def killed(name: str) -> Fault:
 
 @contextmanager
 def destroyed_spool(scene: Scene) -> Iterator[None]:
-    """The agent's machine is gone while Kafka was away, and another one takes its place; in the end somebody says so."""
+    """The agent's machine is gone, and another one takes its place; in the end an operator gives up what is left."""
     scene.kill("collect")
     shutil.rmtree(scene.settings.collect.state_dir)
     scene.start("collect")
@@ -137,6 +137,9 @@ def restored_store(scene: Scene) -> Iterator[None]:
     yield
     until(lambda: stored(scene) > furthest, 60, every_s=1, what="the store has again what it had")
     scene.notes.append(f"The ledger had {furthest} stored records; {restored} after the copy was put back; then {stored(scene)}.")
+    done = scene.type("audit", "--wait", "60")
+    scene.notes.append(f"The audit of that ended with {done.code}: `{done.lines[-1]}`.")
+    assert done.code == 0, done.lines
 
 
 @contextmanager

@@ -106,8 +106,10 @@ class Scene:
     def tend(self) -> None:
         """Start again what has ended by itself, after a pause, as whatever keeps services alive does."""
         for name, child in list(self.children.items()):
-            if name in self._down or child.poll() is None:
+            if name in self._down or (code := child.poll()) is None:
                 continue
+            if name not in self._ended:
+                self.notes.append(f"`{name}` ended with {code} and was started again.")
             if time.monotonic() > self._ended.setdefault(name, time.monotonic()) + AGAIN_S:
                 self.start(name)
 

@@ -16,6 +16,8 @@ PAGES = ("/livez", "/readyz")
 BEATS = 2
 """Within so many heartbeats, and what a mechanism itself needs, the screen names what is wrong."""
 TICK_S = 0.5
+TODO = "      "
+"""With this begins what to type, below what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def telling(lines: Sequence[str], wanted: str) -> list[str]:
     for number, line in enumerate(lines):
         if re.search(wanted, line):
             below = lines[number + 1 : number + 2]
-            found += [line.rstrip(), *(each for each in below if line.startswith("wrong ") and each.startswith("      "))]
+            found += [line.rstrip(), *(each for each in below if line.startswith("wrong ") and each.startswith(TODO))]
     if found and lines[-1].startswith("exit code") and lines[-1] not in found:
         found.append(lines[-1])
     return found
