@@ -1,6 +1,7 @@
 """What is broken is named where an operator looks; what is not is not. All rows: `make soak ARGS=watched`."""
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -90,12 +91,13 @@ SIGHT = Sight("status", "^wrong", 5.0, "why")
     ],
 )
 def test_what_is_not_named_in_time_fails_the_run(
-    finding: Finding, problem: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    finding: Finding, problem: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     def run(folder: Path, rows: Sequence[Row]) -> Iterator[Finding]:
         yield finding
 
     monkeypatch.setattr(watched, "run", run)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     assert soak.main(["watched"]) == int(problem is not None)
     told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("PROBLEM")]
     assert [problem in line for line in told if problem] == [True] * (problem is not None)

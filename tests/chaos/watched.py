@@ -85,7 +85,7 @@ class Finding:
 def suffer(screen: Screen, row: Row, stays: list[str]) -> Finding:
     """Make one fault, watch, undo it, wait until all is well. `stays` grows by what this fault leaves."""
     screen.scene.notes.clear()
-    before = [sight for sight in row.sights if sight.new and screen.shows(sight)]
+    before = screen.shown([sight for sight in row.sights if sight.new])
     with row.fault(screen.scene):
         seen = screen.watch(row.sights, time.monotonic(), screen.scene.tend)
     stays += row.stays
@@ -106,13 +106,13 @@ def becomes_well(scene: Scene, stays: Sequence[str], within_s: float = WELL_S) -
         time.sleep(1)
 
 
+UP = tuple(Sight("status", wanted) for wanted in (r"^db1 +up ", r"^db2 +up ", r"^all well"))
+
+
 def is_settled(screen: Screen) -> bool:
-    """Both targets are up and every service is ready."""
-    return (
-        screen.scene.problems() == []
-        and all(screen.look(f"/readyz of {name}") == ["ok", "200"] for name in screen.scene.ports)
-        and all(screen.shows(Sight("status", rf"^{name} +up ")) for name in ("db1", "db2"))
-    )
+    """Every service is ready, and both targets are up."""
+    ready = all(screen.look(f"/readyz of {name}") == ["ok", "200"] for name in screen.scene.ports)
+    return ready and len(screen.shown(UP)) == len(UP)
 
 
 def run(folder: Path, rows: Sequence[Row]) -> Iterator[Finding]:

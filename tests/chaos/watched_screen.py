@@ -76,9 +76,10 @@ class Screen:
                 lasts = f" (if so for {rule.for_s:g} s)" if rule.for_s else ""
                 yield f"{alert}{lasts}: {filled(rule.annotations['summary'], fired)}"
 
-    def shows(self, sight: Sight) -> bool:
-        """Now."""
-        return bool(telling(self.look(sight.source), sight.wanted))
+    def shown(self, sights: Sequence[Sight]) -> list[Sight]:
+        """Those that are there now; each source is looked at once."""
+        said = {source: self.look(source) for source in {sight.source for sight in sights}}
+        return [sight for sight in sights if telling(said[sight.source], sight.wanted)]
 
     def watch(self, sights: Sequence[Sight], began: float, tend: Callable[[], None]) -> list[Seen]:
         """Look at all sources at once until each has said what it should, or is too late."""
