@@ -123,7 +123,10 @@ class Watcher:
 
     def alerts(self, alert: str) -> list[Fired]:
         """After a look: what fires."""
-        at_s = self.look()
+        return self.evaluate(alert, self.look())
+
+    def evaluate(self, alert: str, at_s: float) -> list[Fired]:
+        """What fires at the time of a look."""
         found = evaluate(load_rules()[alert].expr, self.history, at_s)
         return [Fired(dict(labels), value) for labels, value in found.items()]
 

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from chaos import streams_soak
+from chaos import streams_soak, watched
 from chaos.faults import Chaos, Counts, Outcome, oracle_of
 from chaos.pipeline import End, pipeline
 from chaos.plan import COPIES, Fault, Kind, make_plan
@@ -33,6 +33,8 @@ RATE = 150.0
 BEGIN_S = 60.0
 STREAMS = "streams"
 """As the first word: the long runs of the streams alone (`chaos.streams_soak`)."""
+WATCHED = "watched"
+"""As the first word: faults made by hand, and what the screen says of them (`chaos.watched`)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make soak",
         description="Break everything at random under load, then count.",
-        epilog="`streams ...`: the streams alone.",
+        epilog="`streams ...`: the streams alone; `watched ...`: faults one by one, and what the screen says of them.",
     )
     parser.add_argument("--seed", type=int, default=1, help="of the plan of faults and of the load")
     parser.add_argument("--faults", type=_positive, default=100, help="how many")
@@ -188,6 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == [STREAMS]:
         return streams_soak.main(words[1:])
+    if words[:1] == [WATCHED]:
+        return watched.main(words[1:])
     chosen = _parsed(words)
     if chosen.histories is not None:
         summary = simulate(range(chosen.seed, chosen.seed + chosen.histories))

@@ -19,6 +19,7 @@ from pganalytics.streams.positions import Jump
 from pganalytics.streams.records import Arrival
 
 SKIPPED_EVERY = 97
+OFTEN = 7
 RAISES_EVERY = 5
 SHORT_HOUR_MS = 100
 
@@ -55,6 +56,12 @@ def data_is_skipped_unseen() -> None:
     """The same, but every heartbeat arrives."""
     without_guard()
     faust_skips(heartbeats=False)
+
+
+def much_data_is_skipped_unseen() -> None:
+    """The same, of much less."""
+    globals()["SKIPPED_EVERY"] = OFTEN
+    data_is_skipped_unseen()
 
 
 def faust_commits() -> None:
@@ -123,6 +130,7 @@ FAULTS: dict[str, Callable[[], None]] = {
     "skips": faust_skips,
     "skips-unseen": faust_skips_unseen,
     "skips-data-unseen": data_is_skipped_unseen,
+    "skips-much-data-unseen": much_data_is_skipped_unseen,
     "faust-commits": faust_commits,
     "leaves-agent": leaves_agent,
     "takes": takes,

@@ -58,6 +58,11 @@ def test_nothing_is_wrong_with_what_is_well() -> None:
             ["sink: lane normal is behind by 301 s | its /livez and log say why, and whether more processes help"],
         ),
         (with_lag(seconds=301.0, lane="deferred"), []),
+        (with_lag(seconds=90.0, lane="critical"), []),
+        (
+            with_lag(seconds=91.0, lane="critical"),
+            ["sink: lane critical is behind by 91 s | its /livez and log say why, and whether more processes help"],
+        ),
         (with_lag(seconds=None), []),
         (
             with_lag(seconds=1.5 * DAY + 1, lane="deferred"),
@@ -103,6 +108,11 @@ def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
         (
             replace(STORE, events=(Noticed("db1", "deferred", 3, 8.0), Noticed("db1", "gap", 3, 8.0))),
             ["db1: over its quota, 8 s ago | pganalytics quota set NAME"],
+        ),
+        (replace(STORE, events=(Noticed("db1", "dead_lettered", 1, 8.0),)), []),
+        (
+            replace(STORE, events=(Noticed("watched", "dead_lettered", 1, 8.0),)),
+            ["sink: records that name no sender could not be stored, 8 s ago | pganalytics dead-letters list"],
         ),
         (replace(STORE, collectors=()), ["collect: no heartbeat was ever stored | pganalytics collect"]),
     ],
