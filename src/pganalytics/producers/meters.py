@@ -33,6 +33,9 @@ class Meters:
     def job_ended(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
         """A job came to its end. What was held back is counted by the collector's state."""
         self._measurements.count("pganalytics_collect_busy_seconds_total", elapsed_s, collector=key.collector)
+        if isinstance(outcome, Collected):
+            self._measurements.count("pganalytics_collect_rows_read_total", outcome.read, collector=key.collector)
+            self._measurements.count("pganalytics_collect_body_bytes_total", outcome.size, collector=key.collector)
         match outcome:
             case Collected() | Discovered():
                 self._job(key.collector, "collected", "")
@@ -66,6 +69,9 @@ class Meters:
         def read() -> None:
             self._read_spool(spool)
             self._read_pools(pools)
+            connections = pools.by_collector()
+            for collector in named:
+                self._measurements.put("pganalytics_collect_target_connections", connections[collector], collector=collector)
             for collector, state in states.items():
                 self._read_state(collector, state, has_target=collector in named)
 

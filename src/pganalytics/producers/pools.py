@@ -8,6 +8,7 @@ Over the budget the pool that was used longest ago and is idle is closed whole; 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,6 +118,14 @@ class Pools:
         """Connections to all targets, and jobs that wait for one."""
         with self._changed:
             return sum(held.cost for held in self._held.values()), sum(self._waiting.values())
+
+    def by_collector(self) -> Counter[str]:
+        """Connections to each target that has any."""
+        found: Counter[str] = Counter()
+        with self._changed:
+            for (collector, _), held in self._held.items():
+                found[collector] += held.cost
+        return found
 
     def close(self) -> None:
         """Close all; what is leased is closed when it comes back."""

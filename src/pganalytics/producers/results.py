@@ -1,7 +1,7 @@
 """What a job can come to. "Read", "not possible here", "failed" and "held back" are different things; none is an empty list."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -9,11 +9,14 @@ from enum import StrEnum
 class Collected:
     """The target was read; `rows` went into the record, 0 when the reading is the first and so only a baseline.
 
-    `asked`: it had to answer for that, so it is well; some readings are known without it.
+    `asked`: it had to answer for that, so it is well; some readings are known without it. `read`: rows of its answer; `size`:
+    bytes of the bodies that were made of it; what a reading costs makes no other outcome of it.
     """
 
     rows: int
     asked: bool = True
+    read: int = field(default=0, compare=False)
+    size: int = field(default=0, compare=False)
 
 
 class Kind(StrEnum):

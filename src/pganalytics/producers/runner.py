@@ -171,7 +171,10 @@ class Runner:
             had_rows = job.key in self._had_rows
             emission = emit_gauges(job.schema, answer, said, had_rows=had_rows, redaction=self._redaction)
         snapshots, rows = self._snapshots(job, codec, emission)
-        return _Ready(snapshots, Collected(rows, asked=job.asks), partial(self._note_sent, job, emission, rows))
+        read = sum(len(table.rows) for table in answer.groups.values())
+        size = sum(len(one.record.rest) for one in snapshots if one.record is not None)
+        outcome = Collected(rows, asked=job.asks, read=read, size=size)
+        return _Ready(snapshots, outcome, partial(self._note_sent, job, emission, rows))
 
     def _note_sent(self, job: Job, emission: Emission, rows: int) -> None:
         if emission.after is not None:

@@ -177,6 +177,27 @@ COLLECT = (
     ),
     SelfMetric(
         Service.COLLECT,
+        "pganalytics_collect_rows_read_total",
+        Kind.COUNTER,
+        "Rows of a target's answers, without those of heartbeats and of the list of databases.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_body_bytes_total",
+        Kind.COUNTER,
+        "Size of the bodies of the records made of those answers, before compression.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_target_connections",
+        Kind.GAUGE,
+        "Connections to a target that are held or being made.",
+        ("collector",),
+    ),
+    SelfMetric(
+        Service.COLLECT,
         "pganalytics_collect_last_success_timestamp_seconds",
         Kind.GAUGE,
         "When a metric was last read; absent before the first time.",

@@ -1,6 +1,7 @@
 """What the agent says of itself: every outcome of a job, and nothing that a target could have written."""
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import cast
 
@@ -44,12 +45,15 @@ class Kept:
     def totals(self) -> tuple[int, int]:
         return 3, 1
 
+    def by_collector(self) -> Counter[str]:
+        return Counter({"a": 2, "left": 1})
+
 
 def test_jobs_by_outcome_and_reason(measurements: Measurements) -> None:
     meters = Meters(measurements)
     outcomes: list[Outcome] = [
-        Collected(5),
-        Collected(0),
+        Collected(5, read=7, size=300),
+        Collected(0, read=2),
         Unavailable('role "x"} may not', "GRANT", Kind.PRIVILEGE),
         Failed("hung", "text", "cure", True),
         Failed("sqlstate:57014", "text", "cure", False),
@@ -65,6 +69,8 @@ def test_jobs_by_outcome_and_reason(measurements: Measurements) -> None:
         ("a", "failed", "sqlstate:57014"): 1,
         ("a", "failed", "sqlstate:other"): 1,
     }
+    assert read(measurements, "pganalytics_collect_rows_read_total") == {("a",): 9}
+    assert read(measurements, "pganalytics_collect_body_bytes_total") == {("a",): 300}
     assert read(measurements, "pganalytics_collect_last_success_timestamp_seconds").keys() == {("a", "statements")}
 
 
@@ -97,6 +103,7 @@ def test_what_others_keep_is_read_at_the_scrape(measurements: Measurements) -> N
         assert read(measurements, f"pganalytics_collect_spool_{name}") == {(): value}
     assert read(measurements, "pganalytics_collect_connections") == {(): 3}
     assert read(measurements, "pganalytics_collect_connections_waiting") == {(): 1}
+    assert read(measurements, "pganalytics_collect_target_connections") == {("a",): 2}
 
 
 def test_what_goes_wrong_slowly_is_shown_when_it_was_read(measurements: Measurements) -> None:
