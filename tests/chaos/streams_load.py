@@ -164,9 +164,10 @@ class Release:
 
 LONG_BACKLOG = Release(collectors=500, critical=20, normal=60, bulk=40, quota=1000, burst_s=60, live_s=10)
 SHORT_BACKLOG = Release(collectors=50, critical=20, normal=60, bulk=40, quota=1000, burst_s=60, live_s=3)
-LONG_HERD = Release(collectors=500, critical=24, normal=72, bulk=48, quota=0.5, burst_s=60, live_s=20)
+LONG_HERD = Release(collectors=500, critical=240, normal=720, bulk=480, quota=5, burst_s=60, live_s=20)
+"""Two hours of collectors of one database, 12 records a minute, at the default quota."""
 SHORT_HERD = Release(collectors=50, critical=24, normal=72, bulk=48, quota=0.5, burst_s=60, live_s=3)
-"""A tenth of two hours of a collector of one database at a tenth of the default quota: what counts is their ratio."""
+"""A tenth of that at a tenth of the quota: what counts is their ratio."""
 
 
 @dataclass(frozen=True)
