@@ -16,7 +16,7 @@ from pathlib import Path
 
 from chaos.watched_rows import ROWS, Row
 from chaos.watched_scene import Scene, scene
-from chaos.watched_screen import TODO, Screen, Seen, Sight
+from chaos.watched_screen import CURE, Screen, Seen, Sight
 from pganalytics.runtime.errors import Crash
 from waiting import until
 
@@ -58,7 +58,7 @@ class Finding:
         found: dict[tuple[float | None, str], list[str]] = {}
         for one in sorted(self.seen, key=lambda one: (one.after_s is None, one.after_s)):
             known = found.setdefault((one.after_s, one.sight.source), [])
-            known += [line for line in one.lines if line not in known or line.startswith(TODO)]
+            known += [line for line in one.lines if line not in known or line.startswith(CURE)]
             known.sort(key=lambda line: line.startswith("exit code"))
         return found
 

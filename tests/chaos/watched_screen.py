@@ -16,7 +16,7 @@ PAGES = ("/livez", "/readyz")
 BEATS = 2
 """Within so many heartbeats, and what a mechanism itself needs, the screen names what is wrong."""
 TICK_S = 0.5
-TODO = "      "
+CURE = "      "
 """With this begins what to type, below what is wrong."""
 
 
@@ -119,7 +119,7 @@ def telling(lines: Sequence[str], wanted: str) -> list[str]:
     for number, line in enumerate(lines):
         if re.search(wanted, line):
             below = lines[number + 1 : number + 2]
-            found += [line.rstrip(), *(each for each in below if line.startswith("wrong ") and each.startswith(TODO))]
+            found += [line.rstrip(), *(each for each in below if line.startswith("wrong ") and each.startswith(CURE))]
     if found and lines[-1].startswith("exit code") and lines[-1] not in found:
         found.append(lines[-1])
     return found

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import psycopg
 import pytest
 import typing_extensions
 
-from pganalytics.embedded.accounts import Account, scratch_folder, server_account
+from pganalytics.embedded.accounts import scratch_folder, server_account
 from pganalytics.embedded.errors import StartFailed
 from pganalytics.embedded.kafka_files import kafka_jars
 from pganalytics.embedded.leash import Child
@@ -185,15 +186,15 @@ def test_kafka_ends_with_a_killed_parent(parents: Callable[..., Parent], tmp_pat
 def test_an_ordinary_user_may_run_everything(parents: Callable[..., Parent], script: str) -> None:
     machine = Machine.here()
     account = server_account(["nobody"])
-    python = python_for(account)
     home = scratch_folder(account, "pganalytics-test-", machine=machine)
     try:
         account.give(home)
         if script == "kafka":
             shutil.copytree(kafka_jars(machine), home / "pganalytics" / kafka_jars(machine).name)
         environ = {**os.environ, "PYTHONPATH": str(library_in(home)), "HOME": str(home), "XDG_CACHE_HOME": str(home)}
+        environ["LD_LIBRARY_PATH"] = str(shared_libraries(home))
         who = {"user": account.uid, "group": account.gid, "extra_groups": [], "cwd": home, "env": environ}
-        parent = parents(script, home / "server", python=python, **who)
+        parent = parents(script, home / "server", python=python_in(home), **who)
         members = family(parent.process.pid)
         assert parent.said["pid"] in members
         assert Path(f"/proc/{parent.said['pid']}").stat().st_uid == account.uid
@@ -217,17 +218,23 @@ def library_in(home: Path) -> Path:
     return library
 
 
-def python_for(account: Account) -> Path:
-    """An interpreter of our version (the packages are compiled for it) that the account can run.
+def python_in(home: Path) -> Path:
+    """Our interpreter with its libraries, copied for the same reason: it finds those of Python by its own place."""
+    executable, library = Path(sys.executable).resolve(), Path(sysconfig.get_path("stdlib"))
+    python, shared = home / "python/bin" / executable.name, shared_libraries(home)
+    for folder in (python.parent, shared):
+        folder.mkdir(parents=True)
+    shutil.copy(executable, python)
+    for file in Path(sysconfig.get_config_var("LIBDIR")).glob("libpython*.so*"):
+        shutil.copy(file, shared)
+    unneeded = shutil.ignore_patterns("__pycache__", "site-packages", "dist-packages", "test", "config-*")
+    shutil.copytree(library, home / "python" / sys.platlibdir / library.name, ignore=unneeded)
+    return python
 
-    Where the only one lies in root's home there is nothing to test with; the tests' summary says so.
-    """
-    version = "{}.{}".format(*sys.version_info)
-    system = shutil.which(f"python{version}", path="/usr/local/bin:/usr/bin:/bin")
-    for python in filter(None, [sys.executable, system]):
-        if account.can_run(Path(python)):
-            return Path(python)
-    pytest.skip(f"{account.name} can run no Python {version}: install one outside of root's home")
+
+def shared_libraries(home: Path) -> Path:
+    """For the loader: an interpreter may be little more than a call of libpython."""
+    return home / "python/shared"
 
 
 def test_a_child_that_ignores_the_stop_signal_is_killed() -> None:
