@@ -9,7 +9,7 @@ from typing import Self
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.kafka import client_config
+from pganalytics.runtime.kafka import reader_config
 from pganalytics.runtime.settings import Kafka
 
 Accept = Callable[[bytes, bytes | None], bool]
@@ -37,17 +37,7 @@ class CompactedReader:
     def __init__(self, kafka: Kafka, topic: str, *, name: str, accept: Accept | None = None) -> None:
         self.topic = topic
         self._accept = accept
-        self._consumer = Consumer(
-            client_config(
-                kafka,
-                name=name,
-                group_id=f"{kafka.prefix}.{name}.reader",  # librdkafka wants one; it is never joined
-                enable_auto_commit=False,
-                enable_auto_offset_store=False,
-                enable_partition_eof=True,
-                auto_offset_reset="earliest",
-            )
-        )
+        self._consumer = Consumer(reader_config(kafka, name=name, auto_offset_reset="earliest"))
         self._next = -1
         self._entries: dict[bytes, Entry] = {}
 

@@ -88,6 +88,17 @@ def producer_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any
     return client_config(kafka, name=name, **settings | ours)
 
 
+def reader_config(kafka: Kafka, *, name: str, **ours: object) -> dict[str, Any]:
+    """A consumer that reads what it is assigned and commits nothing. librdkafka wants a group, which is never joined."""
+    settings = {
+        "group_id": f"{kafka.prefix}.{name}.reader",
+        "enable_auto_commit": False,
+        "enable_auto_offset_store": False,
+        "enable_partition_eof": True,
+    }
+    return client_config(kafka, name=name, **settings | ours)
+
+
 def admin(kafka: Kafka) -> AdminClient:
     """An admin client."""
     return AdminClient(client_config(kafka, name="admin"))

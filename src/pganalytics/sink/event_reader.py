@@ -7,7 +7,7 @@ from datetime import datetime
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.kafka import admin, client_config
+from pganalytics.runtime.kafka import admin, reader_config
 from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.errors import BodyError
 from pganalytics.schemas.events import Event, decode_event
@@ -52,8 +52,8 @@ def past_events(settings: Settings, chosen: Chosen, since: datetime | None) -> t
 
 def follow_events(settings: Settings, chosen: Chosen, starts: dict[Partition, int], over: Callable[[], bool]) -> Iterator[Event]:
     """Those that come from here on, until `over`; a broker that is away is waited for."""
-    config = {"group_id": f"{settings.kafka.prefix}.events.reader", "enable_auto_commit": False}  # it is never joined
-    consumer = Consumer(client_config(settings.kafka, name="events", auto_offset_reset="earliest", **config))
+    reading = {"auto_offset_reset": "earliest", "enable_partition_eof": False}
+    consumer = Consumer(reader_config(settings.kafka, name="events", **reading))
     try:
         consumer.assign([TopicPartition(topic, number, offset) for (topic, number), offset in starts.items()])
         while not over():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.kafka import client_config
+from pganalytics.runtime.kafka import reader_config
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.errors import ContractError
 from pganalytics.schemas.events import EventKind, decode_event
@@ -78,18 +78,8 @@ def read_spans(kafka: Kafka, spans: Mapping[Partition, Span]) -> Iterator[Messag
     wanted = {partition: span.following for partition, span in spans.items() if span.first < span.following}
     if not wanted:
         return
-    consumer = Consumer(
-        client_config(
-            kafka,
-            name="audit",
-            group_id=f"{kafka.prefix}.audit",  # librdkafka wants one; it is never joined
-            enable_auto_commit=False,
-            enable_auto_offset_store=False,
-            enable_partition_eof=True,
-            auto_offset_reset="earliest",
-            isolation_level="read_uncommitted",
-        )
-    )
+    reading = {"auto_offset_reset": "earliest", "isolation_level": "read_uncommitted"}
+    consumer = Consumer(reader_config(kafka, name="audit", **reading))
     try:
         consumer.assign([TopicPartition(topic, number, spans[topic, number].first) for topic, number in wanted])
         yield from _read(consumer, wanted)

@@ -12,7 +12,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Topic
 from pganalytics.cli.top.records import SHOWN, Decoder, Seen
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.errors import Unreachable
-from pganalytics.runtime.kafka import UNREACHABLE, admin, client_config, topic_problems
+from pganalytics.runtime.kafka import UNREACHABLE, admin, reader_config, topic_problems
 from pganalytics.runtime.settings import Kafka
 from pganalytics.schemas.errors import HeaderError
 from pganalytics.schemas.headers import Headers
@@ -86,13 +86,9 @@ class Reader:
         self._schemas.close()
 
     def _config(self, kafka: Kafka) -> dict[str, Any]:
-        config = client_config(
+        config = reader_config(
             kafka,
             name="top",
-            group_id=f"{kafka.prefix}.top.reader",  # librdkafka wants one; it is never joined
-            enable_auto_commit=False,
-            enable_auto_offset_store=False,
-            enable_partition_eof=True,
             auto_offset_reset="latest",
             isolation_level="read_uncommitted",
             fetch_message_max_bytes=MAX_MESSAGE_BYTES,
