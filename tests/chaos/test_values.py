@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pganalytics.producers.answers import Answer, Questions, Table
+from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.group_commit import Refused
 from pganalytics.producers.records import Snapshot
@@ -26,6 +26,7 @@ from pganalytics.producers.results import Collected, Failed, HeldBack
 from pganalytics.producers.runner import Runner
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.spool import Spool
+from pganalytics.producers.tables import Table
 from pganalytics.producers.target_state import TargetState
 from pganalytics.runtime.settings import Target
 from pganalytics.schemas.codec import RecordCodec, fill

@@ -13,7 +13,8 @@ from psycopg.rows import dict_row
 from integration.producers_feed import Asker, Watched, watched
 from integration.versions import binaries_of
 from pganalytics.embedded.postgres import PostgresServer
-from pganalytics.producers.answers import Answer, Table
+from pganalytics.producers.answers import Answer
+from pganalytics.producers.tables import Table
 from waiting import until
 
 SETTINGS = {

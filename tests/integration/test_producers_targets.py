@@ -5,7 +5,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -262,7 +262,7 @@ class Pace:
     def forget(self, keys: Collection[JobKey]) -> None:
         """Nothing is remembered."""
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], go_on: Callable[[], bool]) -> list[Outcome]:
         return [self._read(job) for job in jobs]
 
     def _read(self, job: Job) -> Outcome:
@@ -317,7 +317,7 @@ def test_a_target_that_failed_is_left_alone_by_all_its_jobs(one: Watched, monkey
         def forget(self, keys: Collection[JobKey]) -> None:
             """Nothing is remembered."""
 
-        def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+        def run(self, jobs: Sequence[Job], go_on: Callable[[], bool]) -> list[Outcome]:
             began.append(time.monotonic())
             lifecycle.stop.wait(0.5)
             return [Failed("refused", "", "", of_target=True) for _ in jobs]

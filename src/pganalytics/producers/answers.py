@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import psycopg
 
@@ -13,12 +12,21 @@ from pganalytics.producers import failures
 from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
-from pganalytics.producers.extension_guard import Cursor, ExtensionMoved, has_moved, watch_extensions
+from pganalytics.producers.extension_guard import ExtensionMoved, has_moved, watch_extensions
+from pganalytics.producers.pipeline import Step, StepFailed, run_together
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
-from pganalytics.producers.session import DeadlinePassed, Session, Stopping, limit_transaction, server_facts
+from pganalytics.producers.session import (
+    DeadlinePassed,
+    Session,
+    Stopping,
+    limit_transaction,
+    server_facts,
+    transaction_limits,
+)
 from pganalytics.producers.startup_probe import Trust, probe
+from pganalytics.producers.tables import Table
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.postgres import authorities_of, sslmode_of
 from pganalytics.schemas.metric import Scope
@@ -50,17 +58,6 @@ MANY_ROWS = 2000
 """Of one reading of a database, after which the connection is not kept. The server process keeps what it has opened: 3.3 kB for a
 relation whose size was asked, 1.8 kB for a definition, so that 2,000 cost what an idle process costs anyway (6 MB), and 40,000
 would be 130 MB for as long as the connection is held. A new one costs milliseconds, at most every five minutes."""
-Rows = list[tuple[Any, ...]]
-Step = tuple[str, Cursor, bool | None]
-"""A statement, what takes its rows, and whether its plan is kept; None: as the session does."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """What one statement gave: names of the columns, and the rows."""
-
-    names: list[str]
-    rows: Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,64 +188,49 @@ def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> F
 
 
 def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answer]:
-    """One round trip, which is one transaction: the server ends it with the pipeline. What several metrics share as
-    context is asked for once; where anything counts, before and after all."""
+    """One round trip, which is one transaction. What several metrics share as context is asked for once; where anything counts,
+    before and after all. Raises ExtensionMoved, and then nothing of it was run."""
     if session.facts is None:
         raise AssertionError("a variant was chosen by facts")
     texts = [variant.statements(session.facts, job.parameters) for job, variant in asked]
-    asked_for = [(job, _unmarked(context)) for (job, _), (context, _) in zip(asked, texts, strict=True) if context is not None]
-    befores = {text: session.cursor(binary=True) for _, text in asked_for}
-    afters = {text: session.cursor(binary=True) for job, text in asked_for if job.schema.counts}
-    groups = [{name: session.cursor(binary=True) for name in each} for _, each in texts]
-    in_order: list[Step] = [(text, cursor, None) for text, cursor in befores.items()]
-    in_order += [
-        (statements[name], cursor, None if job.interval_s <= PLANS_KEPT_S else False)
-        for (job, _), (_, statements), cursors in zip(asked, texts, groups, strict=True)
-        for name, cursor in cursors.items()
+    contexts = [None if context is None else _unmarked(context) for context, _ in texts]
+    befores = list(dict.fromkeys(text for text in contexts if text is not None))
+    counting = {text for (job, _), text in zip(asked, contexts, strict=True) if job.schema.counts}
+    afters = [text for text in befores if text in counting]
+    limits = Step(transaction_limits(session.info.server_version, max(job.timeout_s for job, _ in asked)))
+    watches = watch_extensions(session.facts, [variant for _, variant in asked])
+    reads = [
+        Step(text, keep_plan=job.interval_s <= PLANS_KEPT_S)
+        for (job, _), (_, statements) in zip(asked, texts, strict=True)
+        for text in statements.values()
     ]
-    in_order += [(text, cursor, None) for text, cursor in afters.items()]
     asked_us = time.time_ns() // 1000
-    _run(session, asked, in_order)
+    try:
+        tables = run_together(session, [limits, *watches, *map(Step, befores), *reads, *map(Step, afters)])
+    except StepFailed as failed:
+        if has_moved(failed.error, of_watch=0 < failed.place <= len(watches)):
+            raise ExtensionMoved("the extension is not where it was") from failed.error
+        raise failed.error from None
     answered_us = time.time_ns() // 1000
-    session.heavy = session.heavy or any(_is_heavy(job, cursors) for (job, _), cursors in zip(asked, groups, strict=True))
-    before, after = ({text: _table(cursor) for text, cursor in frame.items()} for frame in (befores, afters))
+    given = iter(tables[1 + len(watches) :])
+    before = {text: next(given) for text in befores}
+    groups = [{name: next(given) for name in statements} for _, statements in texts]
+    after = {text: next(given) for text in afters}
+    session.heavy = session.heavy or any(_is_heavy(job, each) for (job, _), each in zip(asked, groups, strict=True))
     return [
         Answer(
             asked_us=asked_us,
             answered_us=answered_us,
-            before=before[_unmarked(context)] if context is not None else None,
-            groups={name: _table(cursor) for name, cursor in cursors.items()},
-            after=after.get(_unmarked(context)) if context is not None else None,
+            before=None if context is None else before[context],
+            groups=each,
+            after=None if context is None else after.get(context),
         )
-        for (context, _), cursors in zip(texts, groups, strict=True)
+        for context, each in zip(contexts, groups, strict=True)
     ]
 
 
-def _is_heavy(job: Job, cursors: Mapping[str, Cursor]) -> bool:
-    return job.schema.scope is Scope.DATABASE and sum(cursor.rowcount for cursor in cursors.values()) > MANY_ROWS
-
-
-def _run(session: Session, asked: Sequence[tuple[Job, Variant]], steps: Sequence[Step]) -> None:
-    """The whole transaction. Raises ExtensionMoved, and then nothing of it was run."""
-    if session.facts is None:
-        raise AssertionError("a variant was chosen by facts")
-    watches: list[Cursor] = []
-    try:
-        with session.pipeline():
-            limit_transaction(session, max(job.timeout_s for job, _ in asked))
-            watches += watch_extensions(session, session.facts, [variant for _, variant in asked])
-            for text, cursor, prepare in steps:
-                cursor.execute(text, prepare=prepare)
-    except psycopg.Error as error:
-        if has_moved(watches, error):
-            raise ExtensionMoved("the extension is not where it was") from error
-        raise
-
-
-def _table(cursor: Cursor) -> Table:
-    result = cursor.pgresult
-    names = [(result.fname(place) or b"").decode() for place in range(result.nfields)] if result is not None else []
-    return Table(names, cursor.fetchall())
+def _is_heavy(job: Job, groups: Mapping[str, Table]) -> bool:
+    return job.schema.scope is Scope.DATABASE and sum(len(table.rows) for table in groups.values()) > MANY_ROWS
 
 
 @lru_cache(maxsize=256)

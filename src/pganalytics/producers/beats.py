@@ -22,7 +22,7 @@ from pganalytics.schemas.metric import MetricSchema
 
 FIRST_AFTER_S = 1.0
 """So that the first heartbeat finds a first reading, where the target is quick."""
-TICK_S = 0.2
+TICK_S = 1.0
 
 
 def all_settled(state: SpoolState) -> bool:

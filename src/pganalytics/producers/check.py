@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import psycopg
 
-from pganalytics.producers.answers import Answer, Questions, Rows
+from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.discovery import discover
 from pganalytics.producers.emission import ROWS
@@ -33,6 +33,7 @@ from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Discovered, Failed
 from pganalytics.producers.server_look import ServerLook, look
 from pganalytics.producers.statuses import METRIC_STATUS
+from pganalytics.producers.tables import Rows
 from pganalytics.producers.verdicts import Seen, findings_of
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.postgres import is_local, sslmode_of

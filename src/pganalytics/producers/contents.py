@@ -3,7 +3,6 @@
 The spool keeps a log, as it does of baselines: each commit appends the rows that changed, every 60th is a full one.
 """
 
-import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -91,9 +90,9 @@ def rows_of(entries: Iterable[bytes], columns: Sequence[str]) -> dict[Key, list[
 
 
 def hash_of(cells: Cells) -> int:
-    """64 bits of a row, the same in every process."""
-    text = repr(list(cells)).encode("utf-8", "surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big", signed=True)
+    """64 bits of a row, in this process: Python's hash of a text is SipHash with a key that is made at the start. That of a tuple
+    would not do: -1 and -2 have one hash there."""
+    return hash(repr(list(cells)))
 
 
 def _replay(entries: Iterable[bytes], columns: Sequence[str]) -> tuple[dict[Key, tuple[list[Any], int]], str, int]:

@@ -5,7 +5,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -23,18 +23,30 @@ from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 
 TICK_S = 0.2
+MOST_TOGETHER = 16
+"""Databases that a worker reads one after the other before somebody else is served."""
 _Mailbox = queue.SimpleQueue[tuple[JobKey, ...] | None]
 """Of one worker: what it takes, or None at the end."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Finished:
-    """Jobs that a worker took together, and what became of each."""
+    """Jobs that a worker took together, and what became of each that it began; the first one always is."""
 
     keys: tuple[JobKey, ...]
     outcomes: Sequence[Outcome]
     elapsed_s: float
     mailbox: _Mailbox
+
+    @property
+    def begun(self) -> list[tuple[JobKey, Outcome]]:
+        """Each with its outcome."""
+        return list(zip(self.keys, self.outcomes, strict=False))
+
+    @property
+    def left(self) -> tuple[JobKey, ...]:
+        """Those that were not begun."""
+        return self.keys[len(self.outcomes) :]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +60,9 @@ class _Heard:
 class JobRunner(Protocol):
     """What is done with jobs; workers call it, and the scheduler when jobs end for good."""
 
-    def run(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
-        """Jobs of one target and database, to their ends."""
+    def run(self, jobs: Sequence[Job], go_on: Callable[[], bool]) -> Sequence[Outcome]:
+        """Jobs of one target to their ends, database by database; `go_on` is asked before each but the first. The outcomes of
+        those that were begun."""
 
     def forget(self, keys: Collection[JobKey]) -> None:
         """These jobs run no more."""
@@ -86,6 +99,7 @@ class Dispatch:
         self._busy: set[JobKey] = set()
         self._databases: dict[str, set[str]] = {}
         self._finished: queue.SimpleQueue[_Finished | _Heard] = queue.SimpleQueue()  # at most one of each worker and target
+        self._moved: queue.SimpleQueue[tuple[JobKey, float]] = queue.SimpleQueue()  # at most one of each busy database
         self._waiting: dict[JobKey, Candidate] = {}
         self._reports = Reports()
         self._threads: list[threading.Thread] = []
@@ -129,21 +143,33 @@ class Dispatch:
             self._drop_paused(now)
             for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
-            for candidate in self._workers.admit(list(self._waiting.values()), now):
+            self._take_moved()
+            while started := self._workers.admit(self._free(), now, most=1):
                 mailbox = self._idle.pop()  # of the worker that was idle for the shortest time: its caches are warm
-                mailbox.put(self._bundle(candidate.key))
+                mailbox.put(self._bundle(started[0]))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
-                for key, outcome in zip(done.keys, done.outcomes, strict=True):
+                for key, outcome in done.begun:
                     if isinstance(outcome, Discovered):
                         self._follow(schedule, key.collector, set(outcome.databases))
 
-    def _bundle(self, key: JobKey) -> tuple[JobKey, ...]:
-        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip."""
-        same = [other for other in self._waiting if key.database and other != key and _place(other) == _place(key)]
-        for each in (key, *same):
-            self._waiting.pop(each, None)
-        self._busy.update((key, *same))
-        return (key, *same)
+    def _free(self) -> list[Candidate]:
+        """Who waits, and not for a database that a worker has taken already."""
+        taken = {_place(key) for key in self._busy if key.database}
+        return [one for key, one in self._waiting.items() if _place(key) not in taken]
+
+    def _bundle(self, admitted: Candidate) -> tuple[JobKey, ...]:
+        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip; then, where the
+        target is known to be well, what waits for other databases, in turn. Critical ones wait for nobody else's."""
+        key = admitted.key
+        near = [one.key for one in self._free() if key.database and one.key.database and one.key.collector == key.collector]
+        databases = [key.database]
+        if not admitted.critical and key.collector in self._workers.trusted:
+            databases += sorted({other.database for other in near} - {key.database})[: MOST_TOGETHER - 1]
+        taken = (key, *(other for name in databases for other in near if other.database == name and other != key))
+        for each in taken:
+            del self._waiting[each]
+        self._busy.update(taken)
+        return taken
 
     def _follow(self, schedule: Schedule, collector: str, databases: set[str]) -> None:
         """Jobs for the databases that are there now, none for those that are not."""
@@ -155,7 +181,7 @@ class Dispatch:
         gone = [template.in_database(name).key for name in left for template in templates]
         self._databases[collector] = (known | databases) - left
         self._jobs |= {job.key: job for job in new}
-        schedule.add([(job.key, job.interval_s) for job in new], time.monotonic())
+        schedule.add([(job.key, job.interval_s) for job in new], time.monotonic(), databases=len(databases))
         schedule.stretch(self._factors(job.key for job in new), time.monotonic())
         schedule.remove(gone)
         for key in gone:
@@ -217,12 +243,15 @@ class Dispatch:
             self._end(heard.key, heard.wrong, 0.0)
 
     def _note(self, done: _Finished) -> None:
-        share_s = done.elapsed_s / len(done.keys)
+        share_s = done.elapsed_s / len(done.outcomes)
+        self._take_moved()
         self._workers.finished(done.keys[0], time.monotonic(), well=_went_well(done.outcomes), elapsed_s=share_s)
         self._busy.difference_update(done.keys)
         self._idle.append(done.mailbox)
-        for key, outcome in zip(done.keys, done.outcomes, strict=True):
+        for key, outcome in done.begun:
             self._end(key, outcome, share_s)
+        for key in done.left:
+            self._offer(key, time.monotonic())
 
     def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
         self.ended_at = time.monotonic()
@@ -233,8 +262,20 @@ class Dispatch:
     def _work(self, lifecycle: Lifecycle, mailbox: _Mailbox) -> None:
         while (keys := mailbox.get()) is not None and not lifecycle.stopping:
             began = time.monotonic()
-            outcomes = self._runner.run([self._as_told(self._jobs[key]) for key in keys])
+            outcomes = self._runner.run(
+                [self._as_told(self._jobs[key]) for key in keys], partial(self._go_on, lifecycle, keys[0])
+            )
             self._finished.put(_Finished(keys, outcomes, time.monotonic() - began, mailbox))
+
+    def _go_on(self, lifecycle: Lifecycle, key: JobKey) -> bool:
+        """A worker has read a database, and is about to read the next one."""
+        self._moved.put((key, time.monotonic()))
+        return not lifecycle.stopping
+
+    def _take_moved(self) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._workers.moved(*self._moved.get_nowait())
 
 
 def _went_well(outcomes: Sequence[Outcome]) -> bool | None:

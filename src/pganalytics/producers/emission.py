@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pganalytics.producers.answers import Answer, Table
+from pganalytics.producers.answers import Answer
 from pganalytics.producers.baselines import Kept, advance
 from pganalytics.producers.changes import CHANGE, Row, Tracked, as_columns, changes
 from pganalytics.producers.contents import Cells, Contents, Delta, advance_contents, compare_contents
@@ -30,6 +30,7 @@ from pganalytics.producers.reading import (
 )
 from pganalytics.producers.redaction import Redaction, redact, redact_setting
 from pganalytics.producers.snapshot import snapshot_values
+from pganalytics.producers.tables import Table
 from pganalytics.schemas.codec import elide, zero_of
 from pganalytics.schemas.metric import GONE, Field, MetricSchema, Send, builtin_schemas
 

@@ -3,13 +3,13 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from pganalytics.producers.answers import Table
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.findings import Finding, Level, TargetReport
 from pganalytics.producers.pooling import Pooling
 from pganalytics.producers.psql import identifier
 from pganalytics.producers.server_look import ServerLook
 from pganalytics.producers.snapshot import COVERAGE_WANTED
+from pganalytics.producers.tables import Table
 from pganalytics.runtime.settings import Settings, Target
 
 TOO_LONG = 0.5

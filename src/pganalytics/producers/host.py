@@ -5,7 +5,8 @@ from typing import Any
 
 import psutil
 
-from pganalytics.producers.answers import Answer, Rows, Table
+from pganalytics.producers.answers import Answer
+from pganalytics.producers.tables import Rows, Table
 
 HOST = "host"
 SECOND_US = 1_000_000

@@ -19,7 +19,7 @@ from pganalytics.producers.startup_probe import SSL_REQUEST
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.settings import Target
 
-TICK_S = 0.1
+TICK_S = 0.5
 MOST_LOOKUPS = 16
 """Threads that ask for addresses; one that the system's resolver holds stays away until it is let go."""
 MOST_AT_ONCE = 256

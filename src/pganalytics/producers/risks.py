@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pganalytics.producers.answers import Table
+from pganalytics.producers.tables import Table
 
 SLOTS = "replication_slots"
 ALL_IDS = 2**31

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 from pganalytics.producers.answers import Answer, Questions, Reply
@@ -50,6 +51,8 @@ from pganalytics.schemas.metric import MetricSchema, Send, builtin_schemas
 logger = logging.getLogger(__name__)
 MISFITS = (TypeError, ValueError, OverflowError, KeyError)
 """What comes of columns that are not as the schema of a user's metric says: his mistake, and no reason for the agent to end."""
+LINGER_S = 0.25
+"""What was read of one database waits no longer for the next ones."""
 ALL_CLEAR = 0.5
 """Share of the soft limit below which the spool is said to have room again."""
 
@@ -84,18 +87,42 @@ class Runner:
         self._codecs: dict[str, tuple[Layout, RecordCodec]] = {}
         self._news = OnChange()
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Jobs of one target and database, to their ends. What the target does wrong is an outcome; an exception is a crash."""
+    def run(self, jobs: Sequence[Job], go_on: Callable[[], bool] = lambda: True) -> list[Outcome]:
+        """Jobs of one target, database by database, to their ends. What the target does wrong is an outcome; an exception is a
+        crash. `go_on` is asked before each database but the first.
+
+        The outcomes of those that were begun: after a failure no further database is. What was read is committed together, but
+        waits no longer than LINGER_S for others.
+        """
+        ended: list[Outcome] = []
+        found: list[tuple[Job, Outcome | _Ready]] = []
+        since = time.monotonic()
+        for _, group in groupby(jobs, key=lambda job: job.key.database):
+            if (ended or found) and not go_on():
+                break
+            read = self._read(list(group))
+            found += read
+            if any(isinstance(each, Failed) for _, each in read):
+                break
+            if time.monotonic() - since > LINGER_S:
+                ended += self._settle(found)
+                found, since = [], time.monotonic()
+        return ended + self._settle(found)
+
+    def _read(self, jobs: Sequence[Job]) -> "list[tuple[Job, Outcome | _Ready]]":
+        """Jobs of one database."""
         refused = {job.key: self._spool.refusal(job.schema.lane) for job in jobs if job.key.metric != HEARTBEAT}
         asked = [job for job in jobs if refused.get(job.key) is None]
         replies = iter(self._replies(asked))
-        found = [
-            HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)) for job in jobs
-        ]
-        committed = iter(self._commit([each for each in found if isinstance(each, _Ready)]))
         return [
-            self._end(job, next(committed) if isinstance(each, _Ready) else each) for job, each in zip(jobs, found, strict=True)
+            (job, HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)))
+            for job in jobs
         ]
+
+    def _settle(self, found: "Sequence[tuple[Job, Outcome | _Ready]]") -> list[Outcome]:
+        """Commit what is ready."""
+        committed = iter(self._commit([each for _, each in found if isinstance(each, _Ready)]))
+        return [self._end(job, next(committed) if isinstance(each, _Ready) else each) for job, each in found]
 
     def _replies(self, jobs: Sequence[Job]) -> list[Reply | Collected]:
         """What the target says; Collected where nothing has to be asked."""

@@ -8,10 +8,13 @@ import codecs
 import contextlib
 import time
 from collections.abc import Callable, Generator
+from functools import cached_property, lru_cache
+from itertools import count
 from typing import Any, NoReturn, TypeVar
 
 import psycopg
-from psycopg.adapt import Buffer, Loader
+import psycopg.abc
+from psycopg.adapt import Buffer, Loader, Transformer
 from psycopg.pq import Format
 
 from pganalytics.producers.catalogue import Extension, ServerFacts, version_of
@@ -78,6 +81,20 @@ class Session(psycopg.Connection[Any]):
     heavy: bool = False
     facts: ServerFacts | None = None
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.plans: dict[str, bytes] = {}
+        """Names of the plans that the server keeps for us, by statement."""
+        self.numbers = count()
+        """Of the plans, refused ones included."""
+        self.ran: set[str] = set()
+        """Statements that may have a plan and were run."""
+
+    @cached_property
+    def rows(self) -> psycopg.abc.Transformer:
+        """Makes Python's values of results, by the loaders that the connection has when this is asked for first."""
+        return Transformer.from_context(self)
+
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         """As psycopg's, which wakes ten times a second: each time the deadline is looked at."""
         return super().wait(self._limited(gen), *args, **kwargs)
@@ -126,7 +143,13 @@ def connection_string(target: Target, dbname: str, connect_timeout_s: float) -> 
 
 
 def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> None:
-    """First statement of each transaction: through a pooler the settings of the session may be another client's.
+    """Run the first statement of each transaction."""
+    session.execute(transaction_limits(session.info.server_version, timeout_s).encode())
+
+
+@lru_cache(maxsize=256)
+def transaction_limits(server_version: int, timeout_s: float) -> str:
+    """The first statement of each transaction: through a pooler the settings of the session may be another client's.
 
     No JIT: the planner takes views of statistics for large tables, and would compile for longer than such a query runs.
     """
@@ -138,10 +161,10 @@ def limit_transaction(session: psycopg.Connection[Any], timeout_s: float) -> Non
         "idle_in_transaction_session_timeout": IDLE_TIMEOUT_MS,
         "jit": "off",
     }
-    if session.info.server_version >= 150000:
+    if server_version >= 150000:
         settings["stats_fetch_consistency"] = CONSISTENT
     calls = (f"pg_catalog.set_config('{name}', '{value}', true)" for name, value in settings.items())
-    session.execute(f"/* pganalytics */ select {', '.join(calls)}".encode())
+    return f"/* pganalytics */ select {', '.join(calls)}"
 
 
 def server_facts(session: psycopg.Connection[Any], *, with_extensions: bool) -> ServerFacts:

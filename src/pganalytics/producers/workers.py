@@ -81,14 +81,14 @@ class Workers:
             self._judge(collector, is_well=False)
             self.answered.pop(collector, None)
 
-    def admit(self, waiting: Iterable[Candidate], now: float) -> list[Candidate]:
-        """Which of the waiting jobs start now; they count as running from here on. Critical ones come first."""
+    def admit(self, waiting: Iterable[Candidate], now: float, *, most: int | None = None) -> list[Candidate]:
+        """Which of the waiting jobs start now, at most so many; they count as running from here on. Critical ones come first."""
         started: list[Candidate] = []
         replaced = self._replaced(now)
         in_place = [one for key, one in self.running.items() if key not in replaced]
         there = partial(self._is_there, now=now, is_scarce=self._is_scarce(now))
         for candidate in sorted(waiting, key=lambda one: not one.critical):
-            if len(in_place) >= self.count:
+            if len(in_place) >= self.count or len(started) == most:
                 break
             if self._may_run(candidate, now) and (not self.isolate or self._is_safe(candidate, in_place, there)):
                 self.running[candidate.key] = candidate
@@ -98,6 +98,11 @@ class Workers:
                 in_place.append(candidate)
                 started.append(candidate)
         return started
+
+    def moved(self, key: JobKey, at: float) -> None:
+        """A running job has come to the next of several databases, each of which has the time of a reading."""
+        if key in self.began:
+            self.began[key] = at
 
     def finished(self, key: JobKey, now: float, *, well: bool | None, elapsed_s: float) -> None:
         """A job ended. `well`: its target answered; None when that was not tried."""

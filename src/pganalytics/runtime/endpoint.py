@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 REQUEST_S = 5.0
 MOST_HEAD_BYTES = 8192
 MOST_CONNECTIONS = 32
-TICK_S = 0.1
+TICK_S = 0.5
 END_S = 2.0
 PLAIN = "text/plain; charset=utf-8"
 

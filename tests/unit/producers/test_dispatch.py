@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from pganalytics.embedded.ports import free_port
 from pganalytics.producers.collectors import Job, resolve_jobs
@@ -31,7 +31,7 @@ class Counting:
     def forget(self, keys: Collection[object]) -> None:
         """Nothing is remembered."""
 
-    def run(self, jobs: Sequence[Job]) -> list[Outcome]:
+    def run(self, jobs: Sequence[Job], go_on: Callable[[], bool]) -> list[Outcome]:
         with self._lock:
             self.ran += [job.key.metric for job in jobs]
         return [Collected(1, asked=job.asks) for job in jobs]

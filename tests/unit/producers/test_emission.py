@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from pganalytics.producers.answers import Answer, Rows, Table
+from pganalytics.producers.answers import Answer
 from pganalytics.producers.baselines import Kept, restore
 from pganalytics.producers.contents import Contents
 from pganalytics.producers.emission import SENT_AT, Emission, emit_gauges, emit_new, fresh_keys
 from pganalytics.producers.reading import ReadingError, layout_of
 from pganalytics.producers.redaction import Redaction
+from pganalytics.producers.tables import Rows, Table
 from pganalytics.schemas.codec import RecordCodec, fill
 from pganalytics.schemas.metric import MetricSchema, builtin_schemas, load_schema
 

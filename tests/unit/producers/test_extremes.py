@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 
 from contract.strategies import same
-from pganalytics.producers.answers import Answer, Table
+from pganalytics.producers.answers import Answer
 from pganalytics.producers.catalogue import load_catalogue
 from pganalytics.producers.emission import emit_changed, emit_counters, emit_gauges, emit_new, reading_of
 from pganalytics.producers.reading import CONTEXT, layout_of
 from pganalytics.producers.redaction import Redaction
+from pganalytics.producers.tables import Table
 from pganalytics.schemas.codec import RecordCodec, fill
 from pganalytics.schemas.headers import HEARTBEAT
 from pganalytics.schemas.identity import Identity, Lane

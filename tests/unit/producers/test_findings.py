@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pganalytics.producers.answers import Answer, Table
+from pganalytics.producers.answers import Answer
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.findings import Finding, Level, TargetReport
 from pganalytics.producers.fitness import (
@@ -20,6 +20,7 @@ from pganalytics.producers.hints import Entries, hints_of
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
 from pganalytics.producers.schedule import JobKey
 from pganalytics.producers.server_look import ServerLook
+from pganalytics.producers.tables import Table
 from pganalytics.producers.verdicts import Outcome, Seen, findings_of
 from pganalytics.runtime.settings import Settings, Target
 from pganalytics.schemas.metric import Scope, builtin_schemas

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import pytest
@@ -35,7 +35,7 @@ class Server:
         self.asked: list[str] = []
         self.forgotten: list[JobKey] = []
 
-    def run(self, jobs: Sequence[Job]) -> Sequence[Outcome]:
+    def run(self, jobs: Sequence[Job], go_on: Callable[[], bool]) -> Sequence[Outcome]:
         return [self._one(job) for job in jobs]
 
     def forget(self, keys: Collection[JobKey]) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from pganalytics.producers.answers import Table
 from pganalytics.producers.risks import slots_at_risk, wraparound_share
+from pganalytics.producers.tables import Table
 
 WELL = {"wal_status": "reserved", "retained_bytes": 100, "safe_wal_size": None, "active": True}
 NEW = {**WELL, "conflicting": False, "invalidation_reason": None}

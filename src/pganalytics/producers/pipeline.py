@@ -1,0 +1,123 @@
+"""Several statements in one round trip and one transaction, on libpq itself.
+
+A reading is a few rows: what psycopg's cursors do for each statement of a pipeline costs more than to send it and take
+its rows.
+The server ends the transaction with the pipeline, and runs nothing behind a statement that failed.
+"""
+
+import contextlib
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import psycopg
+from psycopg.pq import ConnStatus, ExecStatus, Format
+from psycopg.pq.abc import PGresult
+from psycopg.waiting import Ready, Wait
+
+from pganalytics.producers.session import Session
+from pganalytics.producers.tables import Table
+
+MOST_PLANS = 256
+"""Statements of one connection whose plans the server keeps; further ones are planned each time."""
+BROKEN = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A statement. `parameters`: texts for $1 and so on; `keep_plan`: from its second run on this connection."""
+
+    text: str
+    parameters: tuple[str, ...] = ()
+    keep_plan: bool = True
+
+
+class StepFailed(Exception):
+    """Of these steps the server refused one, and ran none behind it; `error` is what it said."""
+
+    def __init__(self, place: int, error: psycopg.Error) -> None:
+        super().__init__(str(error))
+        self.place = place
+        self.error = error
+
+
+def run_together(session: Session, steps: Sequence[Step]) -> list[Table]:
+    """A table for each step. Raises StepFailed, and psycopg.Error when the connection is of no use any more."""
+    results = session.wait(_exchange(session, steps))
+    for place, result in enumerate(results):
+        if result.status in BROKEN:
+            raise StepFailed(place, psycopg.errors.error_from_result(result, session.info.encoding))
+    return [_table(session, result) for result in results]
+
+
+def _exchange(session: Session, steps: Sequence[Step]) -> Generator[Wait, Ready, list[PGresult]]:
+    """One result for each step: where a plan was refused, that refusal. Nothing is kept that the server has not taken."""
+    connection = session.pgconn
+    connection.enter_pipeline_mode()
+    try:
+        plans = [_send(session, step) for step in steps]
+        connection.pipeline_sync()
+        while connection.flush():
+            if (yield Wait.RW) & Ready.R:
+                connection.consume_input()
+        results: list[PGresult] = []
+        for step, plan in zip(steps, plans, strict=True):
+            refusal = None
+            if plan is not None:
+                made = yield from _next(session)
+                if made.status == ExecStatus.COMMAND_OK:
+                    session.plans[step.text] = plan
+                else:
+                    refusal = made
+            result = yield from _next(session)
+            results.append(refusal or result)
+        yield from _next(session)  # the end of the pipeline
+        return results
+    finally:
+        if connection.status != ConnStatus.BAD:
+            with contextlib.suppress(psycopg.Error):
+                connection.exit_pipeline_mode()
+
+
+def _send(session: Session, step: Step) -> bytes | None:
+    """Put a statement into the pipeline; the name of the plan that is made for it now."""
+    connection, parameters = session.pgconn, [text.encode() for text in step.parameters]
+    if (known := session.plans.get(step.text)) is None:
+        plan = _plan_of(session, step)
+        if plan is None:
+            connection.send_query_params(step.text.encode(), parameters, result_format=Format.BINARY)
+            return None
+        connection.send_prepare(plan, step.text.encode())
+        connection.send_query_prepared(plan, parameters, result_format=Format.BINARY)
+        return plan
+    connection.send_query_prepared(known, parameters, result_format=Format.BINARY)
+    return None
+
+
+def _plan_of(session: Session, step: Step) -> bytes | None:
+    """The name of a plan to be made for a statement that has none; the first run is not worth one."""
+    if not step.keep_plan or session.prepare_threshold is None or len(session.plans) >= MOST_PLANS:
+        return None
+    if step.text not in session.ran:
+        session.ran.add(step.text)
+        return None
+    return b"pganalytics_%d" % next(session.numbers)
+
+
+def _next(session: Session) -> Generator[Wait, Ready, PGresult]:
+    """The next result. libpq says None at the end of each statement's results."""
+    connection, ends = session.pgconn, 0
+    while True:
+        while connection.is_busy():
+            if (yield Wait.R) & Ready.R:
+                connection.consume_input()
+        if (result := connection.get_result()) is not None:
+            return result
+        ends += 1
+        if ends > 1:
+            raise psycopg.OperationalError("the connection was lost in the middle of a pipeline")
+
+
+def _table(session: Session, result: PGresult) -> Table:
+    session.rows.set_pgresult(result)
+    names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
+    return Table(names, session.rows.load_rows(0, result.ntuples, tuple))
