@@ -141,10 +141,16 @@ class Questions:
 
     def _variant(self, session: Session, job: Job) -> Variant | Unavailable:
         """Chosen by cached facts; asked anew before anybody is told to do something."""
+        known = session.chosen.get(job.key.metric)
+        if known is not None and known[0] is session.facts:
+            return known[1]
         with_extensions = self._catalogue.needs_extension(job.key.metric)
         if session.facts is not None and (session.facts.extensions is not None or not with_extensions):
             variant = self._catalogue.choose(job.key.metric, session.facts)
-            if isinstance(variant, Variant) or variant.kind is Kind.VERSION:
+            if isinstance(variant, Variant):
+                session.chosen[job.key.metric] = session.facts, variant
+                return variant
+            if variant.kind is Kind.VERSION:
                 return variant
         with session.transaction():
             limit_transaction(session, job.timeout_s)

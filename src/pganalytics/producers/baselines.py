@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import zstandard
 
+from pganalytics.producers.compression import compress, decompress
 from pganalytics.producers.diff import Baseline, places
 from pganalytics.producers.reading import Context, Key
 
@@ -108,7 +109,7 @@ def _pack(baseline: Baseline, columns: Sequence[str], rows: list[int], gone: lis
     }
     arrays = (baseline.longs[rows].astype("<i8"), baseline.doubles[rows].astype("<f8"), baseline.began_us[rows].astype("<i8"))
     body = json.dumps(head, separators=(",", ":")).encode() + b"\n" + b"".join(array.tobytes() for array in arrays)
-    return zstandard.ZstdCompressor(level=1).compress(body)
+    return compress(body, level=1)
 
 
 _Entry = tuple[Context, list[Key], list[Key], list[list[int]], list[list[float]], list[int], tuple[int, int]]
@@ -116,7 +117,7 @@ _Entry = tuple[Context, list[Key], list[Key], list[list[int]], list[list[float]]
 
 def _unpack(entry: bytes, columns: Sequence[str]) -> _Entry:
     try:
-        line, _, rest = zstandard.ZstdDecompressor().decompress(entry).partition(b"\n")
+        line, _, rest = decompress(entry).partition(b"\n")
         head: dict[str, Any] = json.loads(line)
         if head["columns"] != list(columns):
             raise BaselineDamaged("a baseline in the spool has other counters than the metric's schema")

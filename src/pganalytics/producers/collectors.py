@@ -47,7 +47,7 @@ class Job:
 
     def in_database(self, database: str) -> "Job":
         """The job in one database, of a template."""
-        return replace(self, key=replace(self.key, database=database))
+        return replace(self, key=self.key._replace(database=database))
 
     @property
     def asks(self) -> bool:

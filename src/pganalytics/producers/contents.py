@@ -11,6 +11,7 @@ from typing import Any
 import zstandard
 
 from pganalytics.producers.baselines import FULL_EVERY, BaselineDamaged
+from pganalytics.producers.compression import compress, decompress
 from pganalytics.producers.reading import Key
 
 Cells = Sequence[Any]
@@ -18,11 +19,17 @@ Cells = Sequence[Any]
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """By key (hash of the row, when it was sent in microseconds). `policy`: the redaction that the rows went through."""
+    """By key (hash of the row, when it was sent in microseconds). `policy`: the redaction that the rows went through.
+
+    `whole`: hash of the reading that all this was found in, as the target gave it; None after a start. `oldest_us`: when the row
+    was sent that was not sent again for the longest time.
+    """
 
     policy: str
     sent: Mapping[Key, tuple[int, int]]
     entries: int
+    oldest_us: int
+    whole: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,11 @@ class Delta:
 
     send: list[Key]
     gone: list[Key]
+
+
+def is_the_same(kept: Contents, whole: int, now_us: int, resend_us: int) -> bool:
+    """Whether a reading is what the last one was, to the last byte and in the same order, and nothing is to be sent again."""
+    return kept.whole == whole and 0 <= now_us - kept.oldest_us < resend_us
 
 
 def compare_contents(
@@ -74,19 +86,28 @@ def advance_contents(
         "sent_at": [sent[key][1] for key in keys],
         "gone": [] if full else delta.gone,
     }
-    body = zstandard.ZstdCompressor(level=3).compress(json.dumps(head, separators=(",", ":")).encode())
-    return full, body, Contents(policy, sent, 1 if kept is None or full else kept.entries + 1)
+    body = compress(json.dumps(head, separators=(",", ":")).encode())
+    return full, body, _contents(policy, sent, 1 if kept is None or full else kept.entries + 1)
 
 
 def restore_contents(entries: Iterable[bytes], columns: Sequence[str]) -> Contents | None:
     """The state that a log holds. Raises BaselineDamaged, also when the metric has got other columns."""
     rows, policy, count = _replay(entries, columns)
-    return Contents(policy, {key: (hash_of(cells), at) for key, (cells, at) in rows.items()}, count) if count else None
+    return _contents(policy, {key: (hash_of(cells), at) for key, (cells, at) in rows.items()}, count) if count else None
 
 
 def rows_of(entries: Iterable[bytes], columns: Sequence[str]) -> dict[Key, list[Any]]:
     """The rows as they were sent last, by key."""
     return {key: cells for key, (cells, _) in _replay(entries, columns)[0].items()}
+
+
+def whole_of(names: Sequence[str], rows: Sequence[Cells]) -> int:
+    """The hash of a whole reading, in this process."""
+    return hash(repr((names, rows)))
+
+
+def _contents(policy: str, sent: Mapping[Key, tuple[int, int]], entries: int) -> Contents:
+    return Contents(policy, sent, entries, min((at for _, at in sent.values()), default=0))
 
 
 def hash_of(cells: Cells) -> int:
@@ -100,7 +121,7 @@ def _replay(entries: Iterable[bytes], columns: Sequence[str]) -> tuple[dict[Key,
     policy, count = "", 0
     for entry in entries:
         try:
-            head = json.loads(zstandard.ZstdDecompressor().decompress(entry))
+            head = json.loads(decompress(entry))
             if head["columns"] != list(columns):
                 raise BaselineDamaged("what was sent has other columns than the metric's schema")
             for key in head["gone"]:

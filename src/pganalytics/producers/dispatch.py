@@ -275,7 +275,8 @@ class Dispatch:
     def _take_moved(self) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
-                self._workers.moved(*self._moved.get_nowait())
+                key, self.ended_at = self._moved.get_nowait()
+                self._workers.moved(key, self.ended_at)
 
 
 def _went_well(outcomes: Sequence[Outcome]) -> bool | None:

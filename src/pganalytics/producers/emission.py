@@ -7,7 +7,7 @@ only what is new or has changed is sent.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,15 @@ import numpy as np
 from pganalytics.producers.answers import Answer
 from pganalytics.producers.baselines import Kept, advance
 from pganalytics.producers.changes import CHANGE, Row, Tracked, as_columns, changes
-from pganalytics.producers.contents import Cells, Contents, Delta, advance_contents, compare_contents
+from pganalytics.producers.contents import (
+    Cells,
+    Contents,
+    Delta,
+    advance_contents,
+    compare_contents,
+    is_the_same,
+    whole_of,
+)
 from pganalytics.producers.diff import Baseline, compare
 from pganalytics.producers.reading import (
     Columns,
@@ -117,6 +125,9 @@ def emit_changed(
     """
     schema = layout.schema
     kept = kept if kept is not None and kept.policy == redaction.value else None
+    resend_us, whole = (schema.resend_s or 0) * 1_000_000, whole_of(*_cells(answer, ROWS))
+    if kept is not None and is_the_same(kept, whole, answer.asked_us, resend_us):
+        return Emission(None)
     fields = [field for field in schema.groups[ROWS] if field.name != GONE]
     columns = _redacted(fields, read_columns(schema.name, fields, *_cells(answer, ROWS)), redaction)
     others = content_columns(layout)
@@ -125,9 +136,9 @@ def emit_changed(
     cells = zip(*(columns[field.name] for field in others), strict=True) if others else [()] * len(keys)
     rows = dict(zip(keys, cells, strict=True))
     unread = _unread(schema, columns, keys, kept)
-    delta = compare_contents(kept, rows, answer.asked_us, (schema.resend_s or 0) * 1_000_000, unread=unread)
+    delta = compare_contents(kept, rows, answer.asked_us, resend_us, unread=unread)
     if not delta.send and not delta.gone and kept is not None:
-        return Emission(None)
+        return Emission(None, after=replace(kept, whole=whole))
     names = [field.name for field in others]
     full, body, after = advance_contents(
         kept, rows, delta, columns=names, policy=redaction.value, now_us=answer.asked_us, unread=unread
@@ -137,7 +148,7 @@ def emit_changed(
     told: list[Row] = []
     if schema.tracked and kept is not None:
         told = changes(Tracked(schema.name, database, layout.keys, others), sent_before(), rows, delta)
-    return Emission(values if delta.send or delta.gone else None, (full, body), after, told)
+    return Emission(values if delta.send or delta.gone else None, (full, body), replace(after, whole=whole), told)
 
 
 def _unread(schema: MetricSchema, columns: Columns, keys: Sequence[Key], kept: Contents | None) -> frozenset[Key]:

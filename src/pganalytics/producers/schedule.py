@@ -11,6 +11,7 @@ import heapq
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 FIRST_WITHIN_S = 3.0
 """The first runs of all jobs are spread over this time, or over the interval when that is shorter."""
@@ -18,8 +19,7 @@ GROUP = 12
 """Databases of one server that are due together, on average, where it has more."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class JobKey:
+class JobKey(NamedTuple):
     """One metric of one collector; of a metric of database scope, in one database."""
 
     collector: str

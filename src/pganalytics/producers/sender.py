@@ -39,7 +39,7 @@ BATCH = 100
 SETTLE_S = 0.5
 """So long acknowledgements are gathered: each commit of the spool costs an fsync."""
 POLL_S = 0.05
-IDLE_S = 0.2
+IDLE_S = 0.5
 Ticket = int | str
 """A record by its id in the spool, or a schema by its id."""
 

@@ -17,7 +17,7 @@ import psycopg.abc
 from psycopg.adapt import Buffer, Loader, Transformer
 from psycopg.pq import Format
 
-from pganalytics.producers.catalogue import Extension, ServerFacts, version_of
+from pganalytics.producers.catalogue import Extension, ServerFacts, Variant, version_of
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Target
 
@@ -83,6 +83,8 @@ class Session(psycopg.Connection[Any]):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.chosen: dict[str, tuple[ServerFacts, Variant]] = {}
+        """By metric the variant that fits, and the facts that it was chosen by."""
         self.plans: dict[str, bytes] = {}
         """Names of the plans that the server keeps for us, by statement."""
         self.numbers = count()

@@ -19,9 +19,8 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Self, TypeVar
 
-import zstandard
-
 from pganalytics.producers import epochs, spool_records
+from pganalytics.producers.compression import compress
 from pganalytics.producers.disk_room import DiskRoom
 from pganalytics.producers.group_commit import GroupCommit, Refused
 from pganalytics.producers.records import Record, Snapshot, SpoolState, Unsent
@@ -141,7 +140,7 @@ class Spool:
         """Commit all in one transaction, or none."""
         if not snapshots:
             return []
-        packed = [zstandard.ZstdCompressor(level=3).compress(one.record.rest) if one.record else b"" for one in snapshots]
+        packed = [compress(one.record.rest) if one.record else b"" for one in snapshots]
         return self._do(lambda db: self._append(db, list(zip(snapshots, packed, strict=True))))
 
     def heartbeat(
@@ -235,7 +234,7 @@ class Spool:
         state = epochs.state(db, collector, epoch)
         final = state.own.all_sent and is_final(state)
         record, facts = build(state, final)
-        rest = zstandard.ZstdCompressor(level=3).compress(record.rest)
+        rest = compress(record.rest)
         identity, size = self._insert(db, record, rest, facts, seq)
         spool_records.note_usage(db, 1, size)
         if final:

@@ -4,10 +4,9 @@ import sqlite3
 from collections.abc import Collection, Container, Iterable
 from typing import Any
 
-import zstandard
-
 from pganalytics.producers import epochs
 from pganalytics.producers.baselines import Movement
+from pganalytics.producers.compression import decompress
 from pganalytics.producers.records import Record, Unsent, facts_from_text, facts_to_text
 from pganalytics.schemas.headers import Headers, HeartbeatFacts
 from pganalytics.schemas.identity import Identity, Lane
@@ -79,7 +78,7 @@ def _ready(record: int, *columns: Any) -> Unsent:
         heartbeat=facts_from_text(facts) if facts else None,
         error=error,
     )
-    return Unsent(record, headers, None if error else head + zstandard.ZstdDecompressor().decompress(rest))
+    return Unsent(record, headers, None if error else head + decompress(rest))
 
 
 def shorten(db: sqlite3.Connection, record: int, error: str) -> None:

@@ -28,6 +28,7 @@ class Measurements(Collector):
 
     def __init__(self, service: Service, *, registry: CollectorRegistry) -> None:
         self._specs = {one.name: one for one in SELF_METRICS if one.service is service}
+        self._labels = {name: frozenset(one.labels) for name, one in self._specs.items()}
         self._values: dict[str, dict[tuple[str, ...], float]] = {
             name: {} if one.labels else {(): 0.0} for name, one in self._specs.items()
         }
@@ -94,9 +95,9 @@ class Measurements(Collector):
 
     def _series(self, name: str, kind: Kind, labels: dict[str, str]) -> tuple[dict[tuple[str, ...], float], tuple[str, ...]]:
         spec = self._specs.get(name)
-        if spec is None or spec.kind is not kind or labels.keys() != set(spec.labels):
+        if spec is None or spec.kind is not kind or labels.keys() != self._labels[name]:
             raise NoSuchSelfMetric(f"{kind} {name} with labels {', '.join(sorted(labels)) or 'none'} is not in the list")
-        return self._values[name], tuple(str(labels[label]) for label in spec.labels)
+        return self._values[name], tuple([str(labels[label]) for label in spec.labels])
 
 
 def build_measurements(service: Service) -> Measurements:
