@@ -50,6 +50,8 @@ class Result:
     """Per cycle, but for what is held. `limit_*`: the structural limit in the same run, all readings at once with warm caches;
     `limit_paced_*`: spread over the cycle, as an agent spreads them.
 
+    `limit_cold_pg_cpu_s`: what an agent that holds no connections to databases cannot do without, with the default intervals.
+
     `floor_agent_cpu_s`: those spread over the cycle, and what is read kept, compared, spooled with an fsync each and sent, by the
     least code that does so.
 
@@ -64,6 +66,7 @@ class Result:
     pg_cpu_s: float
     limit_pg_cpu_s: float
     limit_paced_pg_cpu_s: float
+    limit_cold_pg_cpu_s: float
     agent_cpu_s: float
     limit_client_cpu_s: float
     limit_paced_client_cpu_s: float
@@ -95,6 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     print(f"pg_cpu_s / limit_pg_cpu_s          {result.pg_cpu_s / max(result.limit_pg_cpu_s, 1e-9):.2f}")
     print(f"agent_cpu_s / floor_agent_cpu_s    {result.agent_cpu_s / max(result.floor_agent_cpu_s, 1e-9):.2f}")
     print(f"pg_cpu_s / limit_paced_pg_cpu_s    {result.pg_cpu_s / max(result.limit_paced_pg_cpu_s, 1e-9):.2f}")
+    print(f"pg_cpu_s / limit_cold_pg_cpu_s     {result.pg_cpu_s / max(result.limit_cold_pg_cpu_s, 1e-9):.2f}")
     return 0
 
 
@@ -119,8 +123,8 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
             folder, Producer(producer_config(kafka, name="floor")), Topics(kafka.prefix, PARTITIONS).collected(Lane.BULK)
         )
         limit.cycle(use=floor.use)
-        limit_pg = limit_paced_pg = 0.0
-        for _ in range(chosen.cycles):
+        limit_pg = limit_paced_pg = limit_cold_pg = 0.0
+        for number in range(chosen.cycles):
             fleet.work()
             spent = _Meter(fleet)
             costs.append(limit.cycle())
@@ -128,6 +132,9 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
             spent = _Meter(fleet)
             paced.append(limit.cycle(chosen.cycle_s * PACE))
             limit_paced_pg += spent.pg_cpu_s() / chosen.cycles
+            spent = _Meter(fleet)
+            limit.cold_cycle(number)
+            limit_cold_pg += spent.pg_cpu_s() / chosen.cycles
             fleet.work()
             floors.append(limit.cycle(chosen.cycle_s * PACE, floor.use))
     settings = _settings(folder, broker, fleet, chosen)
@@ -158,6 +165,7 @@ def measure(folder: Path, stack: ExitStack, chosen: argparse.Namespace) -> Resul
         pg_cpu_s=pg / chosen.cycles,
         limit_pg_cpu_s=limit_pg,
         limit_paced_pg_cpu_s=limit_paced_pg,
+        limit_cold_pg_cpu_s=limit_cold_pg,
         agent_cpu_s=agent_cpu / chosen.cycles,
         limit_client_cpu_s=sum(each.client_cpu_s for each in costs) / chosen.cycles,
         limit_paced_client_cpu_s=sum(each.client_cpu_s for each in paced) / chosen.cycles,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import zstandard
 from confluent_kafka import Producer
 
@@ -23,6 +24,10 @@ from pganalytics.schemas.metric import MetricSchema, Scope, builtin_schemas
 
 Rows = list[tuple[Any, ...]]
 KEY_COLUMNS = 3
+COLD_TURNS = 5
+"""Cycles of a minute until each database was read once: tables and indexes are read every five minutes."""
+OFTEN_S = 300.0
+"""What is read less often is left out there: sizes."""
 SETTLE_EVERY = 10
 """Databases between two deletions of what Kafka has acknowledged."""
 
@@ -44,6 +49,7 @@ class Limit:
 
     def __init__(self, fleet: Fleet, stack: ExitStack, catalogue: Catalogue, metrics: list[str]) -> None:
         self._asked: list[tuple[Session, list[str]]] = []
+        self._cold: list[tuple[str, list[str]]] = []
         schemas = [builtin_schemas()[name] for name in metrics]
         for place, name in enumerate(["postgres", *fleet.names]):
             text = fleet.server.conninfo(name, user=ROLE, password="bench")
@@ -53,7 +59,10 @@ class Limit:
             facts = server_facts(connection, with_extensions=place == 0)
             connection.rollback()
             scope = Scope.INSTANCE if place == 0 else Scope.DATABASE
-            self._asked.append((connection, _texts(catalogue, facts, [each for each in schemas if each.scope is scope])))
+            of_scope = [each for each in schemas if each.scope is scope]
+            self._asked.append((connection, _texts(catalogue, facts, of_scope)))
+            often = [each for each in of_scope if each.interval_s <= OFTEN_S]
+            self._cold.append((text, _texts(catalogue, facts, often)))
 
     def cycle(self, over_s: float = 0.0, use: Callable[[int, list[Rows]], None] = _forget) -> Cost:
         """All readings, one database after the other, spread over some seconds. `use` gets the database's place and its rows."""
@@ -68,6 +77,18 @@ class Limit:
             connection.rollback()
             use(place, rows)
         return Cost(time.monotonic() - began, time.process_time() - cpu)
+
+    def cold_cycle(self, number: int) -> None:
+        """What no agent can do without that holds no connections to databases: the server's own readings over the held one, and
+        those of one in COLD_TURNS databases, each over a connection that is opened for it and closed."""
+        connection, texts = self._asked[0]
+        for text in texts:
+            connection.execute(text.encode())
+        connection.rollback()
+        for text, asked in self._cold[1 + number % COLD_TURNS :: COLD_TURNS]:
+            with psycopg.connect(text, autocommit=True) as opened, opened.pipeline():
+                for one in asked:
+                    opened.execute(one.encode(), binary=True)
 
 
 class Floor:

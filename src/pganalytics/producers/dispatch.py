@@ -144,9 +144,9 @@ class Dispatch:
             for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
             self._take_moved()
-            while started := self._workers.admit(self._free(), now, most=1):
+            for candidate in self._workers.admit(self._candidates(), now):
                 mailbox = self._idle.pop()  # of the worker that was idle for the shortest time: its caches are warm
-                mailbox.put(self._bundle(started[0]))
+                mailbox.put(self._bundle(candidate))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in done.begun:
                     if isinstance(outcome, Discovered):
@@ -157,13 +157,25 @@ class Dispatch:
         taken = {_place(key) for key in self._busy if key.database}
         return [one for key, one in self._waiting.items() if _place(key) not in taken]
 
+    def _candidates(self) -> list[Candidate]:
+        """Who may be admitted: of those that would be taken together, the first."""
+        first: dict[object, Candidate] = {}
+        for one in self._free():
+            first.setdefault(one.key.collector if self._takes_turns(one) else one.key, one)
+        return list(first.values())
+
+    def _takes_turns(self, one: Candidate) -> bool:
+        """Whether other databases of its target come with it: where the target is known to be well. Critical jobs wait for nobody
+        else's database."""
+        return bool(one.key.database) and not one.critical and one.key.collector in self._workers.trusted
+
     def _bundle(self, admitted: Candidate) -> tuple[JobKey, ...]:
-        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip; then, where the
-        target is known to be well, what waits for other databases, in turn. Critical ones wait for nobody else's."""
+        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip; other databases
+        come in turn."""
         key = admitted.key
         near = [one.key for one in self._free() if key.database and one.key.database and one.key.collector == key.collector]
         databases = [key.database]
-        if not admitted.critical and key.collector in self._workers.trusted:
+        if self._takes_turns(admitted):
             databases += sorted({other.database for other in near} - {key.database})[: MOST_TOGETHER - 1]
         taken = (key, *(other for name in databases for other in near if other.database == name and other != key))
         for each in taken:

@@ -81,14 +81,14 @@ class Workers:
             self._judge(collector, is_well=False)
             self.answered.pop(collector, None)
 
-    def admit(self, waiting: Iterable[Candidate], now: float, *, most: int | None = None) -> list[Candidate]:
-        """Which of the waiting jobs start now, at most so many; they count as running from here on. Critical ones come first."""
+    def admit(self, waiting: Iterable[Candidate], now: float) -> list[Candidate]:
+        """Which of the waiting jobs start now; they count as running from here on. Critical ones come first."""
         started: list[Candidate] = []
         replaced = self._replaced(now)
         in_place = [one for key, one in self.running.items() if key not in replaced]
         there = partial(self._is_there, now=now, is_scarce=self._is_scarce(now))
         for candidate in sorted(waiting, key=lambda one: not one.critical):
-            if len(in_place) >= self.count or len(started) == most:
+            if len(in_place) >= self.count:
                 break
             if self._may_run(candidate, now) and (not self.isolate or self._is_safe(candidate, in_place, there)):
                 self.running[candidate.key] = candidate

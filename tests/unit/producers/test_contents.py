@@ -15,8 +15,11 @@ from pganalytics.producers.contents import (
     Delta,
     advance_contents,
     compare_contents,
+    hash_of,
+    is_the_same,
     restore_contents,
     rows_of,
+    whole_of,
 )
 from pganalytics.schemas.metric import Field, FieldRole
 
@@ -135,3 +138,25 @@ def test_changes_are_told_by_attribute_and_only_what_changed() -> None:
         {"item": "b me", **common, "action": "altered", "attribute": "setting", "old": "2", "new": "3"},
         {"item": "c", **common, "action": "created", "attribute": "", "old": "\0", "new": "\0"},
     ]
+
+
+@given(*[st.lists(st.none() | st.booleans() | st.integers(-3, 3) | st.floats(-1, 1) | st.text(max_size=2), max_size=3)] * 2)
+def test_rows_that_look_different_have_different_hashes(one: list[Any], other: list[Any]) -> None:
+    assert (hash_of(one) == hash_of(other)) == (repr(one) == repr(other))
+
+
+def test_a_number_that_python_takes_for_another_one_is_a_change() -> None:
+    """Python's hashes of -1 and -2 are equal, and so are True, 1 and 1.0."""
+    assert len({hash_of(cells) for cells in ([-1], [-2], [True], [1], [1.0], ["1"])}) == 6
+
+
+def test_a_reading_is_the_same_only_as_long_as_nothing_is_to_be_sent_again() -> None:
+    names, rows = ["name", "setting"], [("a", "on")]
+    whole = whole_of(names, rows)
+    kept = Contents("literals", {("a",): (1, 1000)}, 1, 1000, whole)
+    assert is_the_same(kept, whole, 1000 + WEEK_US - 1, WEEK_US)
+    assert not is_the_same(kept, whole, 1000 + WEEK_US, WEEK_US)
+    assert not is_the_same(kept, whole, 999, WEEK_US), "the clock was put back"
+    assert not is_the_same(kept, whole_of(names, [("a", "off")]), 2000, WEEK_US)
+    assert not is_the_same(kept, whole_of(["name", "other"], rows), 2000, WEEK_US)
+    assert not is_the_same(Contents("literals", kept.sent, 1, 1000), whole, 2000, WEEK_US), "after a start"

@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pganalytics.producers.baselines import Kept, advance, restore
-from pganalytics.producers.diff import Difference, compare, first_baseline
+from pganalytics.producers.diff import Difference, _compare_any, _compare_plain, compare, first_baseline
 from pganalytics.producers.reading import Context, Reading, ReadingError, layout_of, read_context, read_rows
 from pganalytics.schemas.metric import builtin_schemas
 
@@ -242,6 +243,39 @@ def test_value_is_conserved(steps: list[tuple[Any, ...]]) -> None:
             case _:
                 model.read(held_back=step == ("held",))
     assert +model.stored == +model.expected
+
+
+ROWS = st.dictionaries(
+    st.integers(0, 3), st.tuples(st.none() | st.integers(0, 5), st.none() | st.integers(0, 5)), min_size=1, max_size=4
+)
+
+
+@given(ROWS, ROWS, st.sampled_from([1, 2, 20]), st.dictionaries(st.integers(0, 3), st.sampled_from([1, 2, 15])))
+def test_the_short_way_comes_to_what_the_long_way_comes_to(
+    before: dict[int, tuple[Any, Any]], after: dict[int, tuple[Any, Any]], lineage: int, since: dict[int, int]
+) -> None:
+    earlier = reading_of(context_of(10), before)
+    _, baseline = compare(None, earlier)
+    later = reading_of(context_of(20, lineage=lineage), after, since=since)
+    short, (difference, kept) = _compare_plain(baseline, later), _compare_any(baseline, later)
+    if short is None:
+        return
+    for one, other in ((short[0], difference), (short[1], kept)):
+        for name in one.__slots__:
+            np.testing.assert_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_the_short_way_is_taken_where_nothing_is_odd() -> None:
+    _, baseline = compare(None, reading_of(context_of(10), {1: (1, 10), 2: (2, 20)}))
+    odd: list[dict[int, tuple[Any, Any]]] = [
+        {1: (1, 10)},
+        {1: (0, 10), 2: (2, 20)},
+        {1: (None, 10), 2: (2, 20)},
+        {2: (2, 20), 1: (1, 10)},
+    ]
+    plain: list[dict[int, tuple[Any, Any]]] = [{1: (1, 10), 2: (2, 20)}, {1: (5, 10), 2: (2, 21)}]
+    assert all(_compare_plain(baseline, reading_of(context_of(20), rows)) is None for rows in odd)
+    assert all(_compare_plain(baseline, reading_of(context_of(20), rows)) is not None for rows in plain)
 
 
 def test_control_a_baseline_that_moves_without_its_record_loses_value() -> None:

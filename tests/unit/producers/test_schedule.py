@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pganalytics.producers.schedule import FIRST_WITHIN_S, JobKey, Schedule, phase
+from pganalytics.producers.schedule import FIRST_WITHIN_S, GROUP, JobKey, Schedule, phase
 
 KEYS = [JobKey(f"server{number}", metric) for number in range(50) for metric in ("heartbeat", "database", "statements")]
 
@@ -114,3 +115,32 @@ def test_phases_are_the_same_in_every_process() -> None:
     code = "from pganalytics.producers.schedule import *; print(phase(JobKey('a', 'b')))"
     answers = {subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout for _ in range(2)}
     assert answers == {f"{phase(JobKey('a', 'b'))}\n".encode()}
+
+
+@given(st.integers(1, 200))
+def test_databases_of_one_server_come_in_groups(count: int) -> None:
+    """Evenly spread over the interval; metrics with multiples of the shortest interval come when that one comes."""
+    names = [f"db{number}" for number in range(count)]
+    schedule = Schedule.starting([], 0.0)
+    intervals = {"tables": 300.0, "sizes": 1800.0, "bloat": 700.0}
+    schedule.add(
+        [(JobKey("one", metric, name), each) for name in names for metric, each in intervals.items()], 0.0, databases=count
+    )
+    first: dict[JobKey, float] = {}
+    turns: dict[str, set[float]] = {}
+    while (now := schedule.wait_s(0.0, 4000.0)) < 4000.0:
+        for key in schedule.due(now):
+            first.setdefault(key, now)
+            if key.metric != "bloat":
+                turns.setdefault(key.database, set()).add(round(now % 300.0, 6))
+    assert all(at <= intervals[key.metric] for key, at in first.items())
+    assert all(len(offsets) == 1 for offsets in turns.values())
+    groups = sorted({offset for offsets in turns.values() for offset in offsets})
+    assert len(groups) <= -(-count // GROUP)
+    steps = [later - earlier for earlier, later in pairwise(groups)]
+    assert all(step >= 300.0 / -(-count // GROUP) - 1e-3 for step in steps)
+
+
+def test_single_databases_of_many_servers_do_not_come_at_once() -> None:
+    phases = {phase(JobKey(f"server{number}", "tables", "shop")) for number in range(100)}
+    assert len(phases) == 100

@@ -273,3 +273,19 @@ def test_never_more_threads_than_there_are_whoever_hangs(count: int, steps: list
             key = next(iter(workers.running))
             workers.finished(key, now, well=target % 4 != 2, elapsed_s=passed_s)
         assert not workers.trusted & workers.suspects
+
+
+def test_each_database_of_a_turn_has_the_time_of_a_reading() -> None:
+    """Twenty databases, each as quick as ever, are not one slow reading; one of them that hangs is seen as soon as ever."""
+    workers = trusting(2, "many", "other")
+    workers.took_s["many", "statements"] = 0.05
+    (first,) = workers.admit([candidate("many")], 0.0)
+    for number in range(20):
+        workers.moved(first.key, 0.1 * number)
+    others = [candidate("other", metric, critical=True) for metric in ("heartbeat", "blocking")]
+    assert len(workers.admit(others, 2.05)) == 1, "its place is taken"
+    workers.heard("other", 2.2, answers=True)
+    assert len(workers.admit(others, 2.0 + PATIENCE_S + 0.1)) == 1, "a stand-in's"
+    workers.finished(first.key, 2.5, well=True, elapsed_s=0.1)
+    workers.moved(first.key, 3.0)
+    assert first.key not in workers.began
