@@ -38,8 +38,8 @@ from pganalytics.producers.runner import Runner
 job_of, run_jobs, counts = collectors._job, Runner.run, collections.Counter()
 def hurried(*given):
     return dataclasses.replace(job_of(*given), interval_s=0.1)
-def counted(self, jobs):
-    outcomes = run_jobs(self, jobs)
+def counted(self, jobs, go_on):
+    outcomes = run_jobs(self, jobs, go_on)
     for job, outcome in zip(jobs, outcomes):
         quiet = job.key.collector == "quiet" and not job.key.database.startswith({unrest!r}) and job.key.metric != {locked!r}
         if quiet and not job.is_template:
@@ -60,13 +60,13 @@ LEAK = """
 import threading, psycopg
 from pganalytics.producers.session import connection_string
 whole, kept = Runner.run, []
-def leaking(self, jobs):
+def leaking(self, jobs, go_on):
     kept.append(b"x" * {size})
     if len(kept) % {every} == 0:
         kept.append(open("/dev/null"))
         kept.append(psycopg.connect(connection_string(jobs[0].target, jobs[0].target.dbname, 5)))
         threading.Thread(target=threading.Event().wait, daemon=True).start()
-    return whole(self, jobs)
+    return whole(self, jobs, go_on)
 Runner.run = leaking
 """
 

@@ -141,9 +141,9 @@ def _note_due_times(patch: pytest.MonkeyPatch, watch: Watch) -> None:
 def _note_ends(patch: pytest.MonkeyPatch, watch: Watch) -> None:
     run = Runner.run
 
-    def noted(self: Runner, jobs: Sequence[Job]) -> list[Outcome]:
-        outcomes = run(self, jobs)
-        watch.ended(jobs, outcomes)
+    def noted(self: Runner, jobs: Sequence[Job], go_on: Callable[[], bool]) -> list[Outcome]:
+        outcomes = run(self, jobs, go_on)
+        watch.ended(jobs[: len(outcomes)], outcomes)
         return outcomes
 
     patch.setattr(Runner, "run", noted)
