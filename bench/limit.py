@@ -126,11 +126,14 @@ class Floor:
 
 
 def _texts(catalogue: Catalogue, facts: ServerFacts, schemas: list[MetricSchema]) -> list[str]:
-    """The rows of each metric, without the readings that tell whether statistics were reset meanwhile."""
+    """The rows of each metric, and what it says of the whole beside them, as the size of a database; without the readings that tell
+    whether statistics were reset meanwhile."""
     texts: list[str] = []
     for schema in schemas:
         variant = catalogue.choose(schema.name, facts)
         if isinstance(variant, Variant):
-            _, groups = variant.statements(facts, schema.parameters)
+            context, groups = variant.statements(facts, schema.parameters)
+            if context is not None and not schema.counts:
+                texts.append(context)
             texts += groups.values()
     return texts

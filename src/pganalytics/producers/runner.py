@@ -91,36 +91,33 @@ class Runner:
         """Jobs of one target, database by database, to their ends. What the target does wrong is an outcome; an exception is a
         crash. `go_on` is asked before each database but the first.
 
-        The outcomes of those that were begun: after a failure no further database is. What was read is committed together, but
-        waits no longer than LINGER_S for others.
+        The outcomes of those that were begun: after a failure no further database is. All are asked before anything is made of
+        the answers, as both sides work faster while they do one thing; but no answer waits longer than LINGER_S for others.
         """
         ended: list[Outcome] = []
-        found: list[tuple[Job, Outcome | _Ready]] = []
+        answered: list[tuple[Job, Reply | Collected | HeldBack]] = []
         since = time.monotonic()
         for _, group in groupby(jobs, key=lambda job: job.key.database):
-            if (ended or found) and not go_on():
+            if (ended or answered) and not go_on():
                 break
-            read = self._read(list(group))
-            found += read
-            if any(isinstance(each, Failed) for _, each in read):
+            replies = self._ask(list(group))
+            answered += replies
+            if any(isinstance(reply, Failed) for _, reply in replies):
                 break
             if time.monotonic() - since > LINGER_S:
-                ended += self._settle(found)
-                found, since = [], time.monotonic()
-        return ended + self._settle(found)
+                ended += self._settle(answered)
+                answered, since = [], time.monotonic()
+        return ended + self._settle(answered)
 
-    def _read(self, jobs: Sequence[Job]) -> "list[tuple[Job, Outcome | _Ready]]":
-        """Jobs of one database."""
+    def _ask(self, jobs: Sequence[Job]) -> list[tuple[Job, Reply | Collected | HeldBack]]:
+        """Jobs of one database; HeldBack where the spool would take nothing."""
         refused = {job.key: self._spool.refusal(job.schema.lane) for job in jobs if job.key.metric != HEARTBEAT}
-        asked = [job for job in jobs if refused.get(job.key) is None]
-        replies = iter(self._replies(asked))
-        return [
-            (job, HeldBack(why) if (why := refused.get(job.key)) is not None else self._outcome(job, next(replies)))
-            for job in jobs
-        ]
+        replies = iter(self._replies([job for job in jobs if refused.get(job.key) is None]))
+        return [(job, HeldBack(why) if (why := refused.get(job.key)) is not None else next(replies)) for job in jobs]
 
-    def _settle(self, found: "Sequence[tuple[Job, Outcome | _Ready]]") -> list[Outcome]:
-        """Commit what is ready."""
+    def _settle(self, answered: Sequence[tuple[Job, Reply | Collected | HeldBack]]) -> list[Outcome]:
+        """Make records of the answers and commit them together."""
+        found = [(job, self._outcome(job, reply)) for job, reply in answered]
         committed = iter(self._commit([each for _, each in found if isinstance(each, _Ready)]))
         return [self._end(job, next(committed) if isinstance(each, _Ready) else each) for job, each in found]
 
@@ -157,7 +154,7 @@ class Runner:
             self._had_rows.discard(key)
         self._spool.drop_baselines([(key.collector, key.metric, key.database) for key in keys])
 
-    def _outcome(self, job: Job, answer: Reply | Collected) -> "Outcome | _Ready":
+    def _outcome(self, job: Job, answer: Reply | Collected | HeldBack) -> "Outcome | _Ready":
         if not isinstance(answer, Answer):
             return answer
         state = self._states[job.key.collector]
