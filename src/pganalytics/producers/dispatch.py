@@ -5,7 +5,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -19,8 +19,10 @@ from pganalytics.producers.reports import Reports
 from pganalytics.producers.results import Discovered, Failed, Outcome, was_asked
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.target_state import TargetState
+from pganalytics.producers.turnover import Turnover
 from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Target
 
 TICK_S = 0.2
 _Mailbox = queue.SimpleQueue[tuple[JobKey, ...] | None]
@@ -39,10 +41,19 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What came of a knock: what is wrong, or None."""
+    """What came of a knock at a target: what is wrong, or None."""
 
     key: JobKey
+    target: Target
     wrong: Failed | None
+
+
+Left = Callable[[str, Sequence[Job], Sequence[Job]], None]
+"""Collector, jobs that it had, jobs that it gets."""
+
+
+def _nothing(collector: str, before: Sequence[Job], after: Sequence[Job]) -> None:
+    del collector, before, after
 
 
 class JobRunner(Protocol):
@@ -68,13 +79,16 @@ class Dispatch:
         states: Mapping[str, TargetState],
         meters: Meters,
         controls: Controls | None = None,
+        left: Left = _nothing,
     ) -> None:
+        """`left`: told in the scheduler's thread of a collector that gets other jobs, when none of the old ones runs."""
         self._controls = controls or Controls()
-        self._jobs = {job.key: job for job in jobs if not job.is_template}
+        self._jobs: dict[JobKey, Job] = {}
         self._templates: dict[str, list[Job]] = {}
-        for job in jobs:
-            if job.is_template:
-                self._templates.setdefault(job.key.collector, []).append(job)
+        self._targets: dict[str, Target] = {}
+        self._take_jobs(jobs)
+        self._turnover = Turnover()
+        self._left = left
         self._workers = workers
         self._pauses = pauses
         self._runner = runner
@@ -104,6 +118,10 @@ class Dispatch:
             self._threads.append(lifecycle.spawn(f"worker-{number}", partial(self._work, lifecycle, mailbox)))
         self._threads.append(lifecycle.spawn("scheduler", lambda: self._schedule(lifecycle)))
 
+    def change(self, jobs: Mapping[str, Sequence[Job]]) -> None:
+        """All jobs that these collectors have from now on; none: it is to be read no more. Others go on untouched. Any thread."""
+        self._turnover.put(jobs)
+
     def join(self, deadline: float) -> None:
         """Wait until nothing is read any more, at most until `deadline` (time.monotonic seconds)."""
         for thread in self._threads:
@@ -122,6 +140,7 @@ class Dispatch:
             now = self.turned_at = time.monotonic()
             if not self.open_jobs:
                 self.ended_at = now
+            self._turn_over(schedule, now)
             if changed := self._controls.take_changed():
                 schedule.stretch(self._factors(key for key in self._jobs if key.collector in changed), now)
             for key in schedule.due(now):
@@ -134,8 +153,38 @@ class Dispatch:
                 mailbox.put(self._bundle(candidate.key))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in zip(done.keys, done.outcomes, strict=True):
-                    if isinstance(outcome, Discovered):
+                    if isinstance(outcome, Discovered) and key.collector not in self._turnover:
                         self._follow(schedule, key.collector, set(outcome.databases))
+
+    def _take_jobs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those among them that can run as they are."""
+        for job in jobs:
+            self._targets[job.key.collector] = job.target
+            if job.is_template:
+                self._templates.setdefault(job.key.collector, []).append(job)
+        ready = [job for job in jobs if not job.is_template]
+        self._jobs |= {job.key: job for job in ready}
+        return ready
+
+    def _turn_over(self, schedule: Schedule, now: float) -> None:
+        """Other settings: nothing of the old begins any more; when the last of it has ended the new begins."""
+        if taken := self._turnover.take():
+            schedule.remove({key for key in schedule.intervals if key.collector in taken})
+            self._waiting = {key: one for key, one in self._waiting.items() if key.collector not in taken}
+        for collector, jobs in self._turnover.ready(self._busy).items():
+            for known in (self._templates, self._databases, self._targets):
+                known.pop(collector, None)
+            old = [self._jobs.pop(key) for key in list(self._jobs) if key.collector == collector]
+            for gone in {job.key for job in old} - {job.key for job in jobs}:
+                self._reports.forget(gone)
+            if not jobs:
+                self._reports.forget_target(collector)
+            self._pauses.forget_target(collector)
+            self._workers.forget(collector)
+            self._left(collector, old, jobs)
+            new = self._take_jobs(jobs)
+            schedule.begin([(job.key, job.interval_s) for job in new], now)
+            schedule.stretch(self._factors(job.key for job in new), now)
 
     def _bundle(self, key: JobKey) -> tuple[JobKey, ...]:
         """What a worker takes with an admitted job: all that waits for the same database goes in one round trip."""
@@ -175,6 +224,8 @@ class Dispatch:
         return job if rows == job.limit else replace(job, limit=rows)
 
     def _offer(self, key: JobKey, now: float) -> None:
+        if key.collector in self._turnover:
+            return
         if key in self._waiting or key in self._busy:
             self._states[key.collector].count("skipped.running")
         elif not self._may_try(key, now):
@@ -193,7 +244,8 @@ class Dispatch:
             self._states[key.collector].count("skipped.backoff")
 
     def _knock(self, key: JobKey) -> None:
-        self._doors.knock(self._jobs[key].target, lambda wrong: self._finished.put(_Heard(key, wrong)))
+        target = self._jobs[key].target
+        self._doors.knock(target, lambda wrong: self._finished.put(_Heard(key, target, wrong)))
 
     def _take_finished(self, timeout_s: float) -> list[_Finished]:
         news: list[_Finished | _Heard] = []
@@ -209,7 +261,9 @@ class Dispatch:
         return [one for one in news if isinstance(one, _Finished)]
 
     def _hear(self, heard: _Heard) -> None:
-        """Nobody is there: the job has failed as if a worker had tried."""
+        """Nobody is there: the job has failed as if a worker had tried. Unless the settings have changed since the knock."""
+        if self._targets.get(heard.key.collector) is not heard.target:
+            return
         self._workers.heard(heard.key.collector, time.monotonic(), answers=heard.wrong is None)
         if heard.wrong is not None:
             self._waiting.pop(heard.key, None)

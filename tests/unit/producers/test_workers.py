@@ -273,3 +273,17 @@ def test_never_more_threads_than_there_are_whoever_hangs(count: int, steps: list
             key = next(iter(workers.running))
             workers.finished(key, now, well=target % 4 != 2, elapsed_s=passed_s)
         assert not workers.trusted & workers.suspects
+
+
+def test_who_is_forgotten_is_new_again() -> None:
+    workers = trusting(8, "a", "b")
+    assert workers.admit([candidate("a")], 0.0)
+    workers.finished(JobKey("a", "statements"), 0.1, well=True, elapsed_s=0.1)
+    workers.forget("a")
+    assert workers.admit([candidate("a")], 0.2) == [], "it has to answer first"
+    assert [key.collector for key in workers.to_ask([candidate("a"), candidate("b")], 0.2)] == ["a"]
+    workers.forget("a")
+    assert [key.collector for key in workers.to_ask([candidate("a")], 0.3)] == ["a"], (
+        "the answer to the old question is not awaited"
+    )
+    assert (workers.trusted, workers.took_s) == ({"b"}, {})
