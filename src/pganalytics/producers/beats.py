@@ -86,14 +86,14 @@ class Beats:
                 self._is_news = False
                 self._keep_up(schedule)
             due = [(key.collector, self._beating[key]) for key in schedule.due(time.monotonic())]
-            made = [(collector, one.epoch, self._make(collector, one)) for collector, one in due]
+            made = [(collector, one.epoch, self.make(collector, one)) for collector, one in due]
             for collector, epoch, future in made:
                 self._settle(collector, epoch, future)
             lifecycle.stop.wait(schedule.wait_s(time.monotonic(), TICK_S))
 
     def make_last(self, collector: str) -> "Future[Identity | None]":
         """Hand the last heartbeat of the epoch to the spool."""
-        return self._make(collector, self._who[collector], ending=True)
+        return self.make(collector, self._who[collector], ending=True)
 
     def _keep_up(self, schedule: Schedule) -> None:
         """Who is new, or beats otherwise than before, has a heartbeat soon; the others keep their times."""
@@ -104,7 +104,8 @@ class Beats:
         schedule.begin(moved, time.monotonic() + FIRST_AFTER_S)
         self._beating = wanted
 
-    def _make(self, collector: str, one: Pulsing, *, ending: bool = False) -> "Future[Identity | None]":
+    def make(self, collector: str, one: Pulsing, *, ending: bool = False) -> "Future[Identity | None]":
+        """Hand one heartbeat to the spool; `ending` asks for the last one of the epoch."""
         is_final = (lambda _: True) if ending else never_final if one.named else all_settled
         last, counts = self._states[collector].seen()
         followed = self._controls.version(collector)
