@@ -136,8 +136,8 @@ class Agent:
         Listening(reader, self.controls).run(self.lifecycle)
 
     def take(self, jobs: Sequence[Job]) -> Changes:
-        """Other jobs from now on: of the collectors of which something is otherwise all end, by themselves or after a while, and
-        what is to come begins as it does in a new agent, but in the same epoch. The others notice nothing.
+        """Other jobs from now on. Who comes begins as at the start. Who changes or goes ends what it reads, or gives it up after
+        a while; who changes begins anew then, in the same epoch. The others notice nothing.
 
         Raises Refused, and nothing has changed then.
         """

@@ -5,7 +5,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -19,7 +19,7 @@ from pganalytics.producers.reports import Reports
 from pganalytics.producers.results import Discovered, Failed, Outcome, was_asked
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.target_state import TargetState
-from pganalytics.producers.turnover import Turnover
+from pganalytics.producers.turnover import Left, Turnover, nothing_left
 from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.settings import Target
@@ -48,14 +48,6 @@ class _Heard:
     wrong: Failed | None
 
 
-Left = Callable[[str, Sequence[Job], Sequence[Job]], None]
-"""Collector, jobs that it had, jobs that it gets."""
-
-
-def _nothing(collector: str, before: Sequence[Job], after: Sequence[Job]) -> None:
-    del collector, before, after
-
-
 class JobRunner(Protocol):
     """What is done with jobs; workers call it, and the scheduler when jobs end for good."""
 
@@ -79,9 +71,9 @@ class Dispatch:
         states: Mapping[str, TargetState],
         meters: Meters,
         controls: Controls | None = None,
-        left: Left = _nothing,
+        left: Left = nothing_left,
     ) -> None:
-        """`left`: told in the scheduler's thread of a collector that gets other jobs, when none of the old ones runs."""
+        """`left`: called in the scheduler's thread, between the old jobs of a collector and its new ones."""
         self._controls = controls or Controls()
         self._jobs: dict[JobKey, Job] = {}
         self._templates: dict[str, list[Job]] = {}

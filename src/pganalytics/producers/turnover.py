@@ -2,10 +2,18 @@
 
 import contextlib
 import queue
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pganalytics.producers.collectors import Job
 from pganalytics.producers.schedule import JobKey
+
+Left = Callable[[str, Sequence[Job], Sequence[Job]], None]
+"""Told of a collector that runs nothing any more, with the jobs that it had and those that it gets."""
+
+
+def nothing_left(collector: str, before: Sequence[Job], after: Sequence[Job]) -> None:
+    """Nobody else remembers anything of it."""
+    del collector, before, after
 
 
 class Turnover:
