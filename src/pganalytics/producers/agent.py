@@ -45,6 +45,7 @@ from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_watch import SettingsWatch
 from pganalytics.schemas.headers import HEARTBEAT
 from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
@@ -58,6 +59,7 @@ def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None)
 
     `config` is watched for other targets.
     """
+    watch = SettingsWatch(config) if config is not None else None
     plan = make_plan(settings, socket.gethostname())
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     producer = _producer(settings)
@@ -76,7 +78,7 @@ def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None)
         with serving(measurements, lifecycle, collect, section="collect", health=health):
             agent = build_agent(settings, lifecycle, plan, spool, Sender(spool, topics, producer, meters), meters)
             built.append(agent)
-            reload = Reload(config, settings, plan, agent, meters)
+            reload = Reload(watch, settings, plan, agent, meters)
             agent.start()
             lifecycle.wait(lambda: reload.turn(time.monotonic(), at_once=lifecycle.take_hangup()))
             agent.stop()

@@ -33,11 +33,11 @@ class Changeable(Protocol):
 
 
 class Reload:
-    """For the main thread. `settings` and `plan` are those with which the agent began; without a file nothing changes."""
+    """For the main thread. `settings` and `plan` are those with which the agent began; `watch` was made when they were read, None
+    where there is no file."""
 
-    def __init__(self, path: Path | None, settings: Settings, plan: Plan, agent: Changeable, meters: Meters) -> None:
-        self._path = path
-        self._watch = SettingsWatch(path) if path is not None else None
+    def __init__(self, watch: SettingsWatch | None, settings: Settings, plan: Plan, agent: Changeable, meters: Meters) -> None:
+        self._watch = watch
         self._settings = settings
         self._plan = plan
         self._agent = agent
@@ -62,7 +62,7 @@ class Reload:
             if settings is not None:
                 self._take(settings, self._plan.jobs_for(settings))
         except SettingsError as error:
-            self._refuse(error, aloud=at_once)
+            self._refuse(error, self._watch.path, aloud=at_once)
 
     def _take(self, settings: Settings, jobs: Sequence[Job]) -> None:
         try:
@@ -84,12 +84,12 @@ class Reload:
         if self._news.is_news("restart", keys) and pending:
             logger.warning("settings have changed that need a restart", extra={"keys": keys})
 
-    def _refuse(self, error: SettingsError, *, aloud: bool) -> None:
+    def _refuse(self, error: SettingsError, file: Path, *, aloud: bool) -> None:
         self._waiting = None
         self._agent.settings_refused = True
         self._meters.settings_read(usable=False)
         if self._news.is_news("file", str(error)) or aloud:
-            facts = {"file": str(self._path), "problems": "; ".join(error.problems)}
+            facts = {"file": str(file), "problems": "; ".join(error.problems)}
             logger.error("settings cannot be used; those before stay in force", extra=facts)
 
 

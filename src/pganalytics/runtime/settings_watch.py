@@ -13,24 +13,24 @@ Stamp = tuple[int, ...] | None
 
 
 class SettingsWatch:
-    """For one thread, which looks every LOOK_S."""
+    """For one thread, which looks every LOOK_S. What is written before it is made counts as read."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._seen = self._judged = stamp_of(path)
 
     def look(self) -> Settings | None:
         """The settings when the file has changed since it was read last, and not since the last look. Raises SettingsError, once
         for each change."""
-        before, self._seen = self._seen, stamp_of(self._path)
+        before, self._seen = self._seen, stamp_of(self.path)
         if self._seen != before or self._seen == self._judged:
             return None
         return self.read()
 
     def read(self) -> Settings:
         """The settings as the file is now; raises SettingsError."""
-        self._seen = self._judged = stamp_of(self._path)
-        return load_settings(self._path)
+        self._seen = self._judged = stamp_of(self.path)
+        return load_settings(self.path)
 
 
 def stamp_of(path: Path) -> Stamp:

@@ -17,7 +17,7 @@ from pganalytics.producers.reload import Reload
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings_file import load_settings
-from pganalytics.runtime.settings_watch import LOOK_S
+from pganalytics.runtime.settings_watch import LOOK_S, SettingsWatch
 from unit.producers.test_meters import read
 
 ONE = '[[targets]]\nname = "one"\n'
@@ -38,7 +38,7 @@ class Edited:
         settings = load_settings(path)
         plan = make_plan(settings, "machine")
         self._jobs: Sequence[Job] = plan.jobs
-        self.reload = Reload(path, settings, plan, self, Meters(self.measurements))
+        self.reload = Reload(SettingsWatch(path), settings, plan, self, Meters(self.measurements))
 
     def take(self, jobs: Sequence[Job]) -> Changes:
         if not self.has_room:
