@@ -126,8 +126,8 @@ class Floor:
 
 
 def _texts(catalogue: Catalogue, facts: ServerFacts, schemas: list[MetricSchema]) -> list[str]:
-    """The rows of each metric, and what it says of the whole beside them, as the size of a database; without the readings that tell
-    whether statistics were reset meanwhile."""
+    """The rows of each metric, and what it says of the whole beside them, as the size of a database; without the readings that
+    tell whether statistics were reset meanwhile."""
     texts: list[str] = []
     for schema in schemas:
         variant = catalogue.choose(schema.name, facts)

@@ -177,7 +177,7 @@ def plant(oracle: Path, *, seed: int, records: int, rate: float, poison: Mapping
     ) -> real.Agent:
         opened = settle_oracle(oracle, spool)
         agent = build(settings, lifecycle, plan, spool, sender, meters)
-        load = Load(opened, spool, agent.epochs, seed=seed, rate=rate, poison=poison)
+        load = Load(opened, spool, agent.members.epochs, seed=seed, rate=rate, poison=poison)
         agent.dispatch = cast(Dispatch, LoadDispatch(load, records))
         return agent
 

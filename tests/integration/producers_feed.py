@@ -57,11 +57,16 @@ CODECS = {schema.id: RecordCodec(schema) for schema in builtin_schemas().values(
 class AgentProcess:
     """One agent; its log is a file. Leaving the `with` block kills what still runs."""
 
-    def __init__(self, settings: Settings, log: Path, *, prelude: str = "") -> None:
-        """`prelude`: code that breaks something in the process before it begins."""
+    def __init__(self, settings: Settings | Path, log: Path, *, prelude: str = "") -> None:
+        """`settings`: as they are, or the file that the command is given. `prelude`: code that breaks something in the process
+        before it begins."""
         self._log = log
+        if isinstance(settings, Path):
+            command = ["-m", "pganalytics.cli", "collect", "--config", str(settings)]
+        else:
+            command = ["-c", prelude + MAIN, settings.model_dump_json()]
         with log.open("ab") as file:
-            self._child = subprocess.Popen([sys.executable, "-c", prelude + MAIN, settings.model_dump_json()], stderr=file)
+            self._child = subprocess.Popen([sys.executable, *command], stderr=file)
 
     def __enter__(self) -> "AgentProcess":
         return self
@@ -95,6 +100,10 @@ class AgentProcess:
         """SIGTERM; the exit code."""
         self._child.send_signal(signal.SIGTERM)
         return self._child.wait(timeout_s)
+
+    def hang_up(self) -> None:
+        """SIGHUP."""
+        self._child.send_signal(signal.SIGHUP)
 
     def kill(self) -> None:
         """SIGKILL."""

@@ -36,7 +36,7 @@ from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Failed, Outcome
 from pganalytics.producers.schedule import JobKey
-from pganalytics.producers.session import Session
+from pganalytics.producers.session import Session, Stopping
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
@@ -411,4 +411,21 @@ def test_a_fresh_connection_has_the_limits_and_no_pooler(one: Watched) -> None:
         ).fetchone()
         session.rollback()
         assert row == ("pg_catalog,pg_temp", "on", "1min", "1s", "1min")
+    asker.pools.close()
+
+
+def test_a_reading_that_is_given_up_ends_soon_and_the_connections_go(one: Watched) -> None:
+    """Where the settings have changed: what runs has a while to end. Then the target is read as before."""
+    asker = Asker(one.target("one"))
+    target = asker.jobs["heartbeat"].target
+    asker.pools.give_up("one", time.monotonic() + 0.5)
+    asker.pools.give_up("other", 0.0)
+    with pytest.raises(Stopping), asker.pools.lease("one", target, one.dbname) as session:
+        session.execute("select pg_sleep(20)")
+    assert isinstance(asker.ask("heartbeat"), Failed)
+    asker.pools.leave("one")
+    assert isinstance(asker.ask("heartbeat"), Answer)
+    assert asker.pools.numbers("one").agent_connections == 1
+    asker.pools.leave("one")
+    assert asker.pools.numbers("one").agent_connections == 0
     asker.pools.close()

@@ -24,7 +24,7 @@ def collect(config: ConfigOption = None, *, verbose: VerboseOption = False) -> N
     """The agent."""
     from pganalytics.producers.agent import run  # noqa: PLC0415 - a service loads its own clients only
 
-    _serve(run, load(config, verbose=verbose))
+    _serve(partial(run, config=settings_path(config)), load(config, verbose=verbose), hangup=True)
 
 
 def streams(
@@ -73,7 +73,7 @@ def stream_workers(settings: Settings, workers: int, *, config: Path | None, ver
     return [Order(number, command, {HTTP_PORT: str(port)}) for number, port in enumerate(ports)]
 
 
-def _serve(run: Service, settings: Settings) -> None:
+def _serve(run: Service, settings: Settings, *, hangup: bool = False) -> None:
     lifecycle = Lifecycle()
-    lifecycle.install_signals()
+    lifecycle.install_signals(hangup=hangup)
     run(settings, lifecycle)

@@ -5,17 +5,19 @@ Threads: scheduler, worker-N, knocks, heartbeats, control, sender, spool, http, 
 
 import logging
 import os
-import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from confluent_kafka import KafkaException, Producer
 
 from pganalytics.producers.answers import Questions
 from pganalytics.producers.beats import Beats, agent_id
+from pganalytics.producers.collectors import Job
 from pganalytics.producers.control import Controls
 from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.epochs import EpochEnded
@@ -23,15 +25,16 @@ from pganalytics.producers.group_commit import Refused, SpoolClosed
 from pganalytics.producers.health import Signs, alive, ready
 from pganalytics.producers.knocks import Knocks
 from pganalytics.producers.listening import Listening
+from pganalytics.producers.membership import Changes, Membership, by_collector, hand_over
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.plan import Plan, make_plan
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.redaction import Redaction
+from pganalytics.producers.reload import Reload
 from pganalytics.producers.runner import Runner
 from pganalytics.producers.sender import Sender
 from pganalytics.producers.spool import Spool
-from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
 from pganalytics.runtime.compacted import CompactedReader
 from pganalytics.runtime.endpoint import serving
@@ -42,17 +45,21 @@ from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
 from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_watch import SettingsWatch
 from pganalytics.schemas.headers import HEARTBEAT
-from pganalytics.schemas.identity import Lane, make_epoch
+from pganalytics.schemas.identity import Lane
 from pganalytics.schemas.topics import MAX_MESSAGE_BYTES, Topics
 
 logger = logging.getLogger(__name__)
 MESSAGE_TIMEOUT_MS = 60_000
-NOT_CONFIGURED = "not_configured"
 
 
-def run(settings: Settings, lifecycle: Lifecycle) -> None:
-    """Collect until the lifecycle stops and everything is down. Raises SettingsError, Unreachable, Crash."""
+def run(settings: Settings, lifecycle: Lifecycle, *, config: Path | None = None) -> None:
+    """Collect until the lifecycle stops and everything is down. Raises SettingsError, Unreachable, Crash.
+
+    `config` is watched for other targets.
+    """
+    watch = SettingsWatch(config) if config is not None else None
     plan = make_plan(settings, socket.gethostname())
     topics = Topics(settings.kafka.prefix, settings.kafka.partitions)
     producer = _producer(settings)
@@ -71,8 +78,9 @@ def run(settings: Settings, lifecycle: Lifecycle) -> None:
         with serving(measurements, lifecycle, collect, section="collect", health=health):
             agent = build_agent(settings, lifecycle, plan, spool, Sender(spool, topics, producer, meters), meters)
             built.append(agent)
+            reload = Reload(watch, settings, plan, agent, meters)
             agent.start()
-            lifecycle.wait()
+            lifecycle.wait(lambda: reload.turn(time.monotonic(), at_once=lifecycle.take_hangup()))
             agent.stop()
     except Refused as error:
         raise Unreachable(f"spool in {collect.state_dir}: the disk is full ({error}): make room, then start again") from error
@@ -96,7 +104,7 @@ def _producer(settings: Settings) -> Producer:
 
 @dataclass(slots=True)
 class Agent:
-    """The parts that have threads. `epochs`: the own epoch of each collector; `stop_at` as in `StopClock`."""
+    """The parts that have threads, and the collectors."""
 
     settings: Settings
     lifecycle: Lifecycle
@@ -106,30 +114,52 @@ class Agent:
     dispatch: Dispatch
     beats: Beats
     controls: Controls
-    epochs: dict[str, int]
-    interval_s: float
-    states: Mapping[str, TargetState]
-    longest_job_s: float
+    members: Membership
+    settings_refused: bool = False
     threads: dict[str, threading.Thread] = field(default_factory=dict)
 
     def start(self) -> None:
         """Start all threads."""
         self.threads["sender"] = self.lifecycle.spawn("sender", self.sender.run)
-        self.threads["heartbeats"] = self.lifecycle.spawn("heartbeats", lambda: self.beats.run(self.lifecycle, self.interval_s))
+        self.threads["heartbeats"] = self.lifecycle.spawn("heartbeats", lambda: self.beats.run(self.lifecycle))
         self.dispatch.start(self.lifecycle)
         if self.settings.collect.control:
             self.lifecycle.spawn("control", self._listen)
-        facts = {"collectors": len(self.epochs), "workers": self.settings.collect.workers, "spool_records": self.spool.usage[0]}
+        facts = {
+            "collectors": len(self.members.epochs),
+            "workers": self.settings.collect.workers,
+            "spool_records": self.spool.usage[0],
+        }
         logger.info("collecting", extra=facts)
 
     def _listen(self) -> None:
         kafka = self.settings.kafka
         reader = CompactedReader(kafka, Topics(kafka.prefix, kafka.partitions).control, name="collect-control")
-        Listening(reader, self.controls, frozenset(self.epochs)).run(self.lifecycle)
+        Listening(reader, self.controls).run(self.lifecycle)
+
+    def take(self, jobs: Sequence[Job]) -> Changes:
+        """Other jobs from now on. Who comes begins as at the start. Who changes or goes ends what it reads, or gives it up after
+        a while; who changes begins anew then, in the same epoch. The others notice nothing.
+
+        Raises Refused, and nothing has changed then.
+        """
+        changes = self.members.take(jobs, self.beats.open_epochs())
+        self.follow()
+        patience_s = self.settings.collect.stop_timeout_s / 4
+        for collector in changes.changed | changes.ended:
+            self.pools.give_up(collector, time.monotonic() + patience_s)
+        all_jobs = by_collector(jobs)
+        self.dispatch.change({one: all_jobs.get(one, []) for one in changes.begun | changes.changed | changes.ended})
+        return changes
+
+    def follow(self) -> None:
+        """Tell the other parts who the members are."""
+        self.controls.follow(self.members.epochs)
+        self.beats.follow(self.members.pulsing())
 
     def signs(self) -> Signs:
         """What health is judged by. Any thread."""
-        named = [state.seen()[0] for state in self.states.values()]
+        named = [state.seen()[0] for one, state in dict(self.members.states).items() if one in self.members.named]
         return Signs(
             scheduler_at=self.dispatch.turned_at,
             heartbeats_at=self.beats.turned_at,
@@ -137,12 +167,13 @@ class Agent:
             spool_busy_since=self.spool.busy_since,
             jobs_ended_at=self.dispatch.ended_at,
             jobs_open=self.dispatch.open_jobs,
-            longest_job_s=self.longest_job_s,
+            longest_job_s=self.members.longest_job_s,
             flying_since=self.sender.flying_since,
             untaken_since=self.sender.untaken_since,
             read_targets=sum(last.reading_at_us is not None for last in named),
             targets=len(named),
             refusal=self.spool.refusal(Lane.CRITICAL),
+            settings_refused=self.settings_refused,
         )
 
     def stop(self) -> None:
@@ -163,7 +194,7 @@ class Agent:
         half = ends_at - self.settings.collect.stop_timeout_s / 2
         self.dispatch.join(half)
         self._join("heartbeats", half)
-        own = set(self.epochs.items())
+        own = self.beats.open_epochs()
         self._until_sent(own, half)
         for collector, epoch in own - self.spool.unsent_epochs():
             self._last_beat(collector, epoch)
@@ -175,7 +206,7 @@ class Agent:
 
     def _last_beat(self, collector: str, epoch: int) -> None:
         try:
-            self.beats.make(collector, ending=True).result()
+            self.beats.make_last(collector).result()
         except (EpochEnded, Refused):
             logger.info("no final heartbeat", extra={"collector": collector, "epoch": epoch})
 
@@ -196,22 +227,16 @@ def health_of(built: Sequence[Agent]) -> Health:
 def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spool, sender: Sender, meters: Meters) -> Agent:
     """Put the parts together and begin an epoch for each collector, also for those that only the spool knows."""
     collect = settings.collect
-    named = {job.key.collector for job in plan.jobs}
-    leftover = frozenset(spool.collectors()) - named
-    states = {one: TargetState() for one in named} | {one: TargetState(NOT_CONFIGURED) for one in leftover}
-    epochs = {one: make_epoch(time.time_ns() // 1000, secrets.randbits(10)) for one in states}
-    spool.keep_baselines_of(named)
-    for collector, epoch in epochs.items():
-        spool.start_epoch(collector, epoch)
+    members = Membership(spool, plan.jobs)
+    states = members.states
     sender.count = lambda collector, what: states[collector].count(what)
     pools = Pools(collect.connections, collect.connect_timeout_s, StopClock(lifecycle, collect.stop_timeout_s / 4).stop_at)
-    meters.read_at_scrape(spool, pools, states, frozenset(named))
+    meters.read_at_scrape(spool, pools, states, lambda: members.named)
     controls = Controls(states, collect.most_stretch)
-    meters.read_controls(controls, frozenset(named))
+    meters.read_controls(controls, lambda: members.named)
     redaction = Redaction(collect.redact)
-    runner = Runner(Questions(pools, plan.catalogue, redaction), spool, epochs, states, redaction)
-    heartbeat = next(job for job in plan.jobs if job.key.metric == HEARTBEAT)
-    return Agent(
+    runner = Runner(Questions(pools, plan.catalogue, redaction), spool, members.epochs, states, redaction)
+    agent = Agent(
         settings=settings,
         lifecycle=lifecycle,
         spool=spool,
@@ -226,14 +251,14 @@ def build_agent(settings: Settings, lifecycle: Lifecycle, plan: Plan, spool: Spo
             states,
             meters,
             controls,
+            partial(hand_over, members, pools, runner, meters),
         ),
-        beats=Beats(spool, heartbeat.schema, agent_id(os.getpid()), epochs, states, pools.numbers, leftover, meters, controls),
+        beats=Beats(spool, plan.schemas[HEARTBEAT], agent_id(os.getpid()), states, pools.numbers, meters, controls),
         controls=controls,
-        epochs=epochs,
-        interval_s=heartbeat.interval_s,
-        states={one: states[one] for one in named},
-        longest_job_s=max(job.timeout_s for job in plan.jobs),
+        members=members,
     )
+    agent.follow()
+    return agent
 
 
 class StopClock:

@@ -4,6 +4,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from dataclasses import dataclass
 
 from pganalytics.producers.control import Controls
 from pganalytics.producers.epochs import EpochEnded
@@ -30,18 +31,25 @@ def all_settled(state: SpoolState) -> bool:
     return state.old_total == len(state.old) and all(one.all_sent for one in state.old)
 
 
+@dataclass(frozen=True, slots=True)
+class Pulsing:
+    """How a collector beats. One that the settings do not name ends when all is told."""
+
+    epoch: int
+    interval_s: float
+    named: bool
+
+
 class Beats:
-    """Heartbeats of every collector with an epoch. `leftover`: those that only the spool knows; they end when all is told."""
+    """Heartbeats of the collectors that `follow` is told of."""
 
     def __init__(
         self,
         spool: Spool,
         schema: MetricSchema,
         agent: str,
-        epochs: Mapping[str, int],
         states: Mapping[str, TargetState],
         pool_numbers: Callable[[str], PoolNumbers],
-        leftover: frozenset[str],
         meters: Meters,
         controls: Controls,
     ) -> None:
@@ -49,30 +57,56 @@ class Beats:
         self._schema = schema
         self._codec = RecordCodec(schema)
         self._agent = agent
-        self._epochs = dict(epochs)
         self._states = states
         self._pool_numbers = pool_numbers
-        self._leftover = leftover
         self._meters = meters
         self._controls = controls
+        self._who: Mapping[str, Pulsing] = {}
+        self._is_news = False
+        self._beating: dict[JobKey, Pulsing] = {}
+        self._over: set[tuple[str, int]] = set()
         self.turned_at = time.monotonic()
         """When the thread last came round (time.monotonic)."""
 
-    def run(self, lifecycle: Lifecycle, interval_s: float) -> None:
+    def follow(self, who: Mapping[str, Pulsing]) -> None:
+        """All collectors with an epoch, from now on. Any thread."""
+        self._who = who
+        self._is_news = True
+
+    def open_epochs(self) -> set[tuple[str, int]]:
+        """(collector, epoch) of those that have not told their end. Any thread."""
+        return {(collector, one.epoch) for collector, one in self._who.items()} - self._over
+
+    def run(self, lifecycle: Lifecycle) -> None:
         """Beat until the lifecycle stops."""
-        jobs = [(JobKey(collector, HEARTBEAT), interval_s) for collector in self._epochs]
-        schedule = Schedule.starting(jobs, time.monotonic() + FIRST_AFTER_S)
+        schedule = Schedule()
         while not lifecycle.stopping:
             self.turned_at = time.monotonic()
-            due = [key.collector for key in schedule.due(time.monotonic())]
-            made = {one: self.make(one) for one in due if one in self._epochs}
-            for collector, future in made.items():
-                self._settle(collector, future)
+            if self._is_news:
+                self._is_news = False
+                self._keep_up(schedule)
+            due = [(key.collector, self._beating[key]) for key in schedule.due(time.monotonic())]
+            made = [(collector, one.epoch, self.make(collector, one)) for collector, one in due]
+            for collector, epoch, future in made:
+                self._settle(collector, epoch, future)
             lifecycle.stop.wait(schedule.wait_s(time.monotonic(), TICK_S))
 
-    def make(self, collector: str, *, ending: bool = False) -> "Future[Identity | None]":
+    def make_last(self, collector: str) -> "Future[Identity | None]":
+        """Hand the last heartbeat of the epoch to the spool."""
+        return self.make(collector, self._who[collector], ending=True)
+
+    def _keep_up(self, schedule: Schedule) -> None:
+        """Who is new, or beats otherwise than before, has a heartbeat soon; the others keep their times."""
+        opened = self.open_epochs()
+        wanted = {JobKey(name, HEARTBEAT): one for name, one in self._who.items() if (name, one.epoch) in opened}
+        schedule.remove({key for key, one in self._beating.items() if wanted.get(key) != one})
+        moved = [(key, one.interval_s) for key, one in wanted.items() if self._beating.get(key) != one]
+        schedule.begin(moved, time.monotonic() + FIRST_AFTER_S)
+        self._beating = wanted
+
+    def make(self, collector: str, one: Pulsing, *, ending: bool = False) -> "Future[Identity | None]":
         """Hand one heartbeat to the spool; `ending` asks for the last one of the epoch."""
-        is_final = (lambda _: True) if ending else all_settled if collector in self._leftover else never_final
+        is_final = (lambda _: True) if ending else never_final if one.named else all_settled
         last, counts = self._states[collector].seen()
         followed = self._controls.version(collector)
         pulse = Pulse(self._agent, time.time_ns() // 1000, last, counts, self._pool_numbers(collector), followed)
@@ -80,18 +114,19 @@ class Beats:
         def build(state: SpoolState, final: bool) -> tuple[Record, HeartbeatFacts]:  # noqa: FBT001
             values, facts = heartbeat(self._schema, pulse, state, final=final)
             rest = self._codec.encode_rest(values)
-            return Record(collector, self._epochs[collector], self._schema, rest, 1, pulse.now_us), facts
+            return Record(collector, one.epoch, self._schema, rest, 1, pulse.now_us), facts
 
-        return self._spool.heartbeat(collector, self._epochs[collector], build, is_final)
+        return self._spool.heartbeat(collector, one.epoch, build, is_final)
 
-    def _settle(self, collector: str, future: "Future[Identity | None]") -> None:
+    def _settle(self, collector: str, epoch: int, future: "Future[Identity | None]") -> None:
         try:
             if future.result() is None:
                 self._states[collector].count("skipped.heartbeat_unsent")
             else:
                 self._meters.heartbeat_made()
-        except EpochEnded:  # a leftover has told everything, or the agent stops
-            del self._epochs[collector]
+        except EpochEnded:  # it has told everything, or another one has begun, or the agent stops
+            self._over.add((collector, epoch))
+            self._is_news = True
         except Refused as refused:
             self._states[collector].count(f"held_back.{refused}")
 

@@ -6,7 +6,7 @@ clock takes no part. After a restart an old order that nobody has replaced is fo
 """
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from pganalytics.schemas.control import Control
@@ -71,13 +71,24 @@ class Controls:
         self._lock = threading.Lock()
         self._changed: set[str] = set()
 
+    def collectors(self) -> list[str]:
+        """Who may be told something."""
+        with self._lock:
+            return list(self._following)
+
+    def follow(self, collectors: Collection[str]) -> None:
+        """These from now on; who is new among them has heard of nothing."""
+        with self._lock:
+            self._following = {one: self._following.get(one, _NONE) for one in collectors}
+
     def take(self, received: Mapping[str, Received], newest_us: int, now_s: float) -> list[str]:
         """All orders of the topic: what is not among them is deleted. `newest_us`: when the newest of all was appended. Returns
         the collectors for which something changes."""
         self._broker.note(newest_us, now_s)
         broker_us = self._broker.at_least_us(now_s)
         changed = []
-        for collector, before in self._following.items():
+        for collector in self.collectors():
+            before = self._of(collector)
             one = received.get(collector)
             if one is None:
                 after = Following(before.seen)
@@ -89,7 +100,7 @@ class Controls:
 
     def expire(self, now_s: float) -> list[str]:
         """Let orders end whose time is up; the collectors for which something changes."""
-        return [each for collector, one in self._following.items() for each in self._put(collector, one.at(now_s))]
+        return [each for collector in self.collectors() for each in self._put(collector, self._of(collector).at(now_s))]
 
     def take_changed(self) -> set[str]:
         """Collectors for which something has changed since this was asked last."""
@@ -119,7 +130,10 @@ class Controls:
     def _put(self, collector: str, after: Following) -> list[str]:
         """The collector, when it is told something else."""
         with self._lock:
-            before, self._following[collector] = self._following[collector], after
+            before = self._following.get(collector)
+            if before is None:
+                return []
+            self._following[collector] = after
             if _told(before) == _told(after):
                 return []
             self._changed.add(collector)

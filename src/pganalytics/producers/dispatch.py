@@ -19,12 +19,13 @@ from pganalytics.producers.reports import Reports
 from pganalytics.producers.results import Discovered, Failed, Outcome, was_asked
 from pganalytics.producers.schedule import JobKey, Schedule
 from pganalytics.producers.target_state import TargetState
+from pganalytics.producers.turnover import Left, Turnover, nothing_left
+from pganalytics.producers.turns import candidates, taken_with
 from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Target
 
 TICK_S = 0.2
-MOST_TOGETHER = 16
-"""Databases that a worker reads one after the other before somebody else is served."""
 _Mailbox = queue.SimpleQueue[tuple[JobKey, ...] | None]
 """Of one worker: what it takes, or None at the end."""
 
@@ -51,9 +52,10 @@ class _Finished:
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """What came of a knock: what is wrong, or None."""
+    """What came of a knock at a target: what is wrong, or None."""
 
     key: JobKey
+    target: Target
     wrong: Failed | None
 
 
@@ -81,13 +83,16 @@ class Dispatch:
         states: Mapping[str, TargetState],
         meters: Meters,
         controls: Controls | None = None,
+        left: Left = nothing_left,
     ) -> None:
+        """`left`: called in the scheduler's thread, between the old jobs of a collector and its new ones."""
         self._controls = controls or Controls()
-        self._jobs = {job.key: job for job in jobs if not job.is_template}
+        self._jobs: dict[JobKey, Job] = {}
         self._templates: dict[str, list[Job]] = {}
-        for job in jobs:
-            if job.is_template:
-                self._templates.setdefault(job.key.collector, []).append(job)
+        self._targets: dict[str, Target] = {}
+        self._take_jobs(jobs)
+        self._turnover = Turnover()
+        self._left = left
         self._workers = workers
         self._pauses = pauses
         self._runner = runner
@@ -118,6 +123,10 @@ class Dispatch:
             self._threads.append(lifecycle.spawn(f"worker-{number}", partial(self._work, lifecycle, mailbox)))
         self._threads.append(lifecycle.spawn("scheduler", lambda: self._schedule(lifecycle)))
 
+    def change(self, jobs: Mapping[str, Sequence[Job]]) -> None:
+        """All jobs that these collectors have from now on; none: it is to be read no more. Others go on untouched. Any thread."""
+        self._turnover.put(jobs)
+
     def join(self, deadline: float) -> None:
         """Wait until nothing is read any more, at most until `deadline` (time.monotonic seconds)."""
         for thread in self._threads:
@@ -136,6 +145,7 @@ class Dispatch:
             now = self.turned_at = time.monotonic()
             if not self.open_jobs:
                 self.ended_at = now
+            self._turn_over(schedule, now)
             if changed := self._controls.take_changed():
                 schedule.stretch(self._factors(key for key in self._jobs if key.collector in changed), now)
             for key in schedule.due(now):
@@ -144,42 +154,49 @@ class Dispatch:
             for key in self._workers.to_ask(self._waiting.values(), now):
                 self._knock(key)
             self._take_moved()
-            for candidate in self._workers.admit(self._candidates(), now):
+            for candidate in self._workers.admit(candidates(self._waiting, self._busy, self._workers.trusted), now):
                 mailbox = self._idle.pop()  # of the worker that was idle for the shortest time: its caches are warm
                 mailbox.put(self._bundle(candidate))
             for done in self._take_finished(schedule.wait_s(time.monotonic(), TICK_S)):
                 for key, outcome in done.begun:
-                    if isinstance(outcome, Discovered):
+                    if isinstance(outcome, Discovered) and key.collector not in self._turnover:
                         self._follow(schedule, key.collector, set(outcome.databases))
 
-    def _free(self) -> list[Candidate]:
-        """Who waits, and not for a database that a worker has taken already."""
-        taken = {_place(key) for key in self._busy if key.database}
-        return [one for key, one in self._waiting.items() if _place(key) not in taken]
+    def _take_jobs(self, jobs: Sequence[Job]) -> list[Job]:
+        """Those among them that can run as they are."""
+        for job in jobs:
+            self._targets[job.key.collector] = job.target
+            if job.is_template:
+                self._templates.setdefault(job.key.collector, []).append(job)
+        ready = [job for job in jobs if not job.is_template]
+        self._jobs |= {job.key: job for job in ready}
+        return ready
 
-    def _candidates(self) -> list[Candidate]:
-        """Who may be admitted: of those that would be taken together, the first."""
-        first: dict[object, Candidate] = {}
-        for one in self._free():
-            first.setdefault(one.key.collector if self._takes_turns(one) else one.key, one)
-        return list(first.values())
-
-    def _takes_turns(self, one: Candidate) -> bool:
-        """Whether other databases of its target come with it: where the target is known to be well. Critical jobs wait for nobody
-        else's database."""
-        return bool(one.key.database) and not one.critical and one.key.collector in self._workers.trusted
+    def _turn_over(self, schedule: Schedule, now: float) -> None:
+        """Other settings: nothing of the old begins any more; when the last of it has ended the new begins."""
+        if taken := self._turnover.take():
+            schedule.remove({key for key in schedule.intervals if key.collector in taken})
+            self._waiting = {key: one for key, one in self._waiting.items() if key.collector not in taken}
+        for collector, jobs in self._turnover.ready(self._busy).items():
+            for known in (self._templates, self._databases, self._targets):
+                known.pop(collector, None)
+            old = [self._jobs.pop(key) for key in list(self._jobs) if key.collector == collector]
+            for gone in {job.key for job in old} - {job.key for job in jobs}:
+                self._reports.forget(gone)
+            if not jobs:
+                self._reports.forget_target(collector)
+            self._pauses.forget_target(collector)
+            self._workers.forget(collector)
+            self._left(collector, old, jobs)
+            new = self._take_jobs(jobs)
+            schedule.begin([(job.key, job.interval_s) for job in new], now)
+            schedule.stretch(self._factors(job.key for job in new), now)
 
     def _bundle(self, admitted: Candidate) -> tuple[JobKey, ...]:
-        """What a worker takes with an admitted job: all that waits for the same database goes in one round trip; other databases
-        come in turn."""
-        key = admitted.key
-        near = [one.key for one in self._free() if key.database and one.key.database and one.key.collector == key.collector]
-        databases = [key.database]
-        if self._takes_turns(admitted):
-            databases += sorted({other.database for other in near} - {key.database})[: MOST_TOGETHER - 1]
-        taken = (key, *(other for name in databases for other in near if other.database == name and other != key))
+        """What a worker takes with an admitted job."""
+        taken = taken_with(admitted, self._waiting, self._busy, self._workers.trusted)
         for each in taken:
-            del self._waiting[each]
+            self._waiting.pop(each, None)
         self._busy.update(taken)
         return taken
 
@@ -213,6 +230,8 @@ class Dispatch:
         return job if rows == job.limit else replace(job, limit=rows)
 
     def _offer(self, key: JobKey, now: float) -> None:
+        if key.collector in self._turnover:
+            return
         if key in self._waiting or key in self._busy:
             self._states[key.collector].count("skipped.running")
         elif not self._may_try(key, now):
@@ -231,7 +250,8 @@ class Dispatch:
             self._states[key.collector].count("skipped.backoff")
 
     def _knock(self, key: JobKey) -> None:
-        self._doors.knock(self._jobs[key].target, lambda wrong: self._finished.put(_Heard(key, wrong)))
+        target = self._jobs[key].target
+        self._doors.knock(target, lambda wrong: self._finished.put(_Heard(key, target, wrong)))
 
     def _take_finished(self, timeout_s: float) -> list[_Finished]:
         news: list[_Finished | _Heard] = []
@@ -247,7 +267,9 @@ class Dispatch:
         return [one for one in news if isinstance(one, _Finished)]
 
     def _hear(self, heard: _Heard) -> None:
-        """Nobody is there: the job has failed as if a worker had tried."""
+        """Nobody is there: the job has failed as if a worker had tried. Unless the settings have changed since the knock."""
+        if self._targets.get(heard.key.collector) is not heard.target:
+            return
         self._workers.heard(heard.key.collector, time.monotonic(), answers=heard.wrong is None)
         if heard.wrong is not None:
             self._waiting.pop(heard.key, None)
@@ -282,7 +304,7 @@ class Dispatch:
     def _go_on(self, lifecycle: Lifecycle, key: JobKey) -> bool:
         """A worker has read a database, and is about to read the next one."""
         self._moved.put((key, time.monotonic()))
-        return not lifecycle.stopping
+        return not lifecycle.stopping and key.collector not in self._turnover
 
     def _take_moved(self) -> None:
         with contextlib.suppress(queue.Empty):

@@ -42,6 +42,7 @@ class Signs:
     read_targets: int
     targets: int
     refusal: str | None
+    settings_refused: bool
 
 
 def alive(signs: Signs, now: float) -> Problems:
@@ -67,4 +68,6 @@ def ready(signs: Signs, now: float) -> Problems:
         found.append(f"kafka has taken nothing for {now - signs.untaken_since:.0f} s")
     if signs.refusal is not None:
         found.append(f"the spool takes no records: {signs.refusal}")
+    if signs.settings_refused:
+        found.append("the settings file cannot be used: older settings are in force")
     return found

@@ -33,12 +33,11 @@ class Reader(Protocol):
 
 
 class Listening:
-    """Reads the orders for these collectors. For one thread."""
+    """Reads the orders for the collectors of `controls`. For one thread."""
 
-    def __init__(self, reader: Reader, controls: Controls, collectors: frozenset[str]) -> None:
+    def __init__(self, reader: Reader, controls: Controls) -> None:
         self._reader = reader
         self._controls = controls
-        self._collectors = collectors
         self._news = OnChange()
 
     def run(self, lifecycle: Lifecycle) -> None:
@@ -66,7 +65,7 @@ class Listening:
     def _own(self, entries: Mapping[bytes, Entry]) -> dict[str, Received]:
         """The orders for our collectors; what is none is told once and left out."""
         own = {}
-        for collector in self._collectors:
+        for collector in self._controls.collectors():
             entry = entries.get(collector.encode())
             if entry is None:
                 continue

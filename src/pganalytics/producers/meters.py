@@ -1,6 +1,6 @@
 """The agent's self-metrics. Whoever moves something says so here; what is counted elsewhere is read at each scrape."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from pganalytics.producers.control import Controls
 from pganalytics.producers.failures import CURES
@@ -20,6 +20,8 @@ ACKNOWLEDGED = "pganalytics_collect_records_acknowledged_total"
 NOT_DONE = ("skipped", "held_back")
 """What `TargetState` counts of jobs, as in skipped.running."""
 STUB = "stubs"
+Named = Callable[[], Collection[str]]
+"""The collectors that the settings name at this moment."""
 
 
 class Meters:
@@ -27,8 +29,23 @@ class Meters:
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
+        self._shown: set[tuple[str, bool]] = set()
         for lane in LANES:
             measurements.count(ACKNOWLEDGED, 0, lane=lane)
+
+    def settings_read(self, *, usable: bool, pending: int = 0) -> None:
+        """The settings file was read; `pending`: keys that are not in force before a restart."""
+        self._measurements.put("pganalytics_collect_settings_usable", int(usable))
+        if usable:
+            self._measurements.put("pganalytics_collect_settings_pending_restart", pending)
+            self._measurements.put_now("pganalytics_collect_settings_last_success_timestamp_seconds")
+
+    def forget(self, collector: str, metrics: Collection[str] = ()) -> None:
+        """Nobody reads these metrics of it any more; without any, nothing of it."""
+        if not metrics:
+            self._measurements.forget(collector=collector)
+        for metric in metrics:
+            self._measurements.forget(collector=collector, metric=metric)
 
     def job_ended(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
         """A job came to its end. What was held back is counted by the collector's state."""
@@ -63,25 +80,27 @@ class Meters:
         """What the endpoint says of health, as numbers."""
         self._measurements.show_health(health, alive="pganalytics_collect_alive", ready="pganalytics_collect_ready")
 
-    def read_at_scrape(self, spool: Spool, pools: Pools, states: Mapping[str, TargetState], named: frozenset[str]) -> None:
-        """Take these over at each scrape. `named`: collectors that the settings name; the others have no target."""
+    def read_at_scrape(self, spool: Spool, pools: Pools, states: Mapping[str, TargetState], named: Named) -> None:
+        """Take these over at each scrape. Collectors that the settings do not name have no target."""
 
         def read() -> None:
             self._read_spool(spool)
             self._read_pools(pools)
-            connections = pools.by_collector()
-            for collector in named:
-                self._measurements.put("pganalytics_collect_target_connections", connections[collector], collector=collector)
-            for collector, state in states.items():
-                self._read_state(collector, state, has_target=collector in named)
+            connections, with_target = pools.by_collector(), named()
+            of_all = dict(states)
+            self._show({(collector, collector in with_target) for collector in of_all})
+            for collector, state in of_all.items():
+                if collector in with_target:
+                    self._measurements.put("pganalytics_collect_target_connections", connections[collector], collector=collector)
+                self._read_state(collector, state, has_target=collector in with_target)
 
         self._measurements.read_at_scrape(read)
 
-    def read_controls(self, controls: Controls, named: frozenset[str]) -> None:
+    def read_controls(self, controls: Controls, named: Named) -> None:
         """Take over at each scrape what the streams ask of these collectors."""
 
         def read() -> None:
-            for collector in named:
+            for collector in named():
                 version = controls.version(collector)
                 self._measurements.put("pganalytics_collect_control_version", version, collector=collector)
                 for lane in LANES:
@@ -89,6 +108,12 @@ class Meters:
                     self._measurements.put("pganalytics_collect_stretch_ratio", stretch, collector=collector, lane=lane)
 
         self._measurements.read_at_scrape(read)
+
+    def _show(self, shown: set[tuple[str, bool]]) -> None:
+        """Collectors, and whether they have a target: what was shown of others, or while it was otherwise, goes."""
+        for collector, _ in self._shown - shown:
+            self._measurements.forget(collector=collector)
+        self._shown = shown
 
     def _job(self, collector: str, outcome: str, reason: str) -> None:
         self._measurements.count(JOBS, collector=collector, outcome=outcome, reason=reason)

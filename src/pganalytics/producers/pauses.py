@@ -47,6 +47,15 @@ class Pauses:
             self._until.pop(key, None)
             self._until.pop(_database(key), None)
 
+    def forget_target(self, collector: str) -> None:
+        """It is to be tried again at once, with all its jobs."""
+        for who in [who for who in self._until if _collector(who) == collector]:
+            del self._until[who]
+
+
+def _collector(who: Who) -> str:
+    return who if isinstance(who, str) else who[0] if isinstance(who, tuple) else who.collector
+
 
 def _database(key: JobKey) -> tuple[str, str]:
     return key.collector, key.database

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import cast
 
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
@@ -65,6 +66,7 @@ class Pools:
     connect_timeout_s: float
     stop_at: Callable[[], float]
     _held: dict[PoolKey, _Held] = field(default_factory=dict)
+    _given_up: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
     _closing: int = 0
     _leaving: list[Door] = field(default_factory=list)
@@ -81,7 +83,7 @@ class Pools:
         held = self._reserve(key, target, time.monotonic() + self.connect_timeout_s)
         session = None
         try:
-            session = self._get(held)
+            session = self._get(held, partial(self._stop_at, collector))
             yield session
         finally:
             if session is not None:
@@ -105,6 +107,20 @@ class Pools:
             self._changed.notify_all()
         if held is not None:
             held.pool.close(timeout=0)
+
+    def give_up(self, collector: str, at: float) -> None:
+        """Readings of this target that have not ended at `at` (time.monotonic seconds) are given up, until it is left."""
+        with self._changed:
+            self._given_up[collector] = at
+
+    def leave(self, collector: str) -> None:
+        """Close all connections to a target that nobody reads just now; whoever comes next makes his own."""
+        with self._changed:
+            self._given_up.pop(collector, None)
+            left = [self._take_out(key) for key in list(self._held) if key[0] == collector]
+            self._changed.notify_all()
+        for one in left:
+            self._close(one)
 
     def numbers(self, collector: str) -> PoolNumbers:
         """For the heartbeat."""
@@ -133,6 +149,9 @@ class Pools:
             held, self._held = list(self._held.values()), {}
         for one in held:
             one.pool.close(timeout=0)
+
+    def _stop_at(self, collector: str) -> float:
+        return min(self.stop_at(), self._given_up.get(collector, float("inf")))
 
     def _reserve(self, key: PoolKey, target: Target, deadline: float) -> _Held:
         """Count the lease before anything is opened, so that the budget holds at every moment."""
@@ -222,7 +241,7 @@ class Pools:
         self._held[key] = held = _Held(pool, door, target)
         return held
 
-    def _get(self, held: _Held) -> Session:
+    def _get(self, held: _Held, stop_at: Callable[[], float]) -> Session:
         """Ask in short slices: the pool itself does not tell a waiting job that the attempt failed."""
         deadline = time.monotonic() + self.connect_timeout_s + MARGIN_S
         held.door.enter()
@@ -237,10 +256,10 @@ class Pools:
                         raise CannotConnect(held.door.error) from held.door.error
                     if time.monotonic() > deadline:
                         raise CannotConnect(DeadlinePassed("no connection in time")) from error
-                    if time.monotonic() > self.stop_at():
+                    if time.monotonic() > stop_at():
                         raise CannotConnect(Stopping("the agent stops")) from error
                 else:
-                    session.stop_at = self.stop_at
+                    session.stop_at = stop_at
                     return session
         finally:
             held.door.leave()

@@ -22,6 +22,10 @@ class Reports:
         self._news.forget(_one(key))
         self._news.forget(_database(key))
 
+    def forget_target(self, collector: str) -> None:
+        """A target that is read no more."""
+        self._news.forget(collector)
+
     def tell(self, key: JobKey, outcome: Outcome) -> None:
         """One line when something starts to fail, changes or ends."""
         who = {"collector": key.collector}

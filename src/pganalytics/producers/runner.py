@@ -147,11 +147,15 @@ class Runner:
             state.board.note((job.key.metric, job.key.database), status_of(outcome), time.time_ns() // 1000)
         return outcome
 
-    def forget(self, keys: Collection[JobKey]) -> None:
-        """These jobs run no more: their databases are gone, and with them what was remembered."""
+    def unload(self, keys: Collection[JobKey]) -> None:
+        """These jobs run no more, or not soon: the spool still has their baselines."""
         for key in keys:
             self._kept.pop(key, None)
             self._had_rows.discard(key)
+
+    def forget(self, keys: Collection[JobKey]) -> None:
+        """These jobs run no more: their databases are gone, and with them what was remembered."""
+        self.unload(keys)
         self._spool.drop_baselines([(key.collector, key.metric, key.database) for key in keys])
 
     def _outcome(self, job: Job, answer: Reply | Collected | HeldBack) -> "Outcome | _Ready":

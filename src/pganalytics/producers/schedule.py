@@ -39,11 +39,16 @@ class Schedule:
     @classmethod
     def starting(cls, jobs: Iterable[tuple[JobKey, float]], now: float) -> "Schedule":
         """All jobs with their intervals in seconds, the first run of each soon after `now`."""
-        schedule = cls(dict(jobs))
-        schedule._never_ran.update(schedule.intervals)
-        for key, interval_s in schedule.intervals.items():
-            heapq.heappush(schedule._heap, (now + phase(key) * min(interval_s, FIRST_WITHIN_S), key))
+        schedule = cls()
+        schedule.begin(jobs, now)
         return schedule
+
+    def begin(self, jobs: Iterable[tuple[JobKey, float]], now: float) -> None:
+        """Further jobs, the first run of each soon after `now`."""
+        for key, interval_s in jobs:
+            self.intervals[key] = interval_s
+            self._never_ran.add(key)
+            heapq.heappush(self._heap, (now + phase(key) * min(interval_s, FIRST_WITHIN_S), key))
 
     def add(self, jobs: Collection[tuple[JobKey, float]], now: float, *, databases: int = 1) -> None:
         """Further jobs, which run first within their interval, each at its phase. `databases`: how many their server has.

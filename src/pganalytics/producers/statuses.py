@@ -4,7 +4,7 @@ Sent when it changes, and once a day while there is anything: an empty snapshot 
 """
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,11 @@ class Board:
             }
         for name, status in unavailable.items():
             self.note(("", name), status, now_us)
+
+    def keep_metrics(self, metrics: Collection[str]) -> None:
+        """These are read from now on: what is noted of others goes."""
+        with self._lock:
+            self._statuses = {place: noted for place, noted in self._statuses.items() if not place[0] or place[0] in metrics}
 
     def to_send(self, now_us: int) -> list[tuple[Place, Status, int]] | None:
         """All statuses with their beginnings, when they differ from what was sent or a day has passed; else None."""

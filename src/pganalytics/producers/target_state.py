@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from pganalytics.producers.statuses import Board, Place
 
 NOT_READ = "not_read"
 """Error of a target that was not tried yet."""
+NOT_CONFIGURED = "not_configured"
+"""Error of a collector that the settings do not name: only the spool knows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,15 @@ class TargetState:
         """The target as a whole did not answer; what it said last stays, with its age."""
         with self._lock:
             self._last = LastReading(False, kind, self._last.reading_at_us, self._last.values)
+
+    def begin_anew(self, metrics: Collection[str], *, elsewhere: bool) -> None:
+        """Other settings: these metrics are read from now on, `elsewhere` of another server. What was counted stays."""
+        with self._lock:
+            if elsewhere:
+                self._last = LastReading(False, NOT_READ, None, {})
+            self._coverage = {}
+            self._slots_at_risk = None
+        self.board.keep_metrics(metrics)
 
     def count(self, name: str) -> None:
         """One more of `name`, for example skipped.running."""

@@ -118,6 +118,15 @@ class Workers:
         else:
             self.answered.pop(key.collector, None)
 
+    def forget(self, collector: str) -> None:
+        """Nothing of it runs; should it come again it is new."""
+        self.trusted.discard(collector)
+        self.suspects.discard(collector)
+        self._asked.discard(collector)
+        self.answered.pop(collector, None)
+        for place in [place for place in self.took_s if place[0] == collector]:
+            del self.took_s[place]
+
     def _judge(self, collector: str, *, is_well: bool) -> None:
         (self.trusted if is_well else self.suspects).add(collector)
         (self.suspects if is_well else self.trusted).discard(collector)

@@ -20,6 +20,8 @@ class Lifecycle:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.hangup = threading.Event()
+        """Set by SIGHUP, where signals are installed with it."""
         self.failure: BaseException | None = None
         self.reason = ""
         self._lock = threading.Lock()
@@ -44,20 +46,33 @@ class Lifecycle:
             self.reason = self.reason or reason
         self.stop.set()
 
-    def install_signals(self) -> None:
-        """SIGTERM and SIGINT request a stop. Main thread only."""
+    def take_hangup(self) -> bool:
+        """Whether SIGHUP came since this was asked last."""
+        if not self.hangup.is_set():
+            return False
+        self.hangup.clear()
+        return True
+
+    def install_signals(self, *, hangup: bool = False) -> None:
+        """SIGTERM and SIGINT request a stop; with `hangup` SIGHUP does not end the process any more. Main thread only."""
 
         def handle(number: int, frame: FrameType | None) -> None:
             del frame
-            self.request_stop(signal.Signals(number).name)
+            if number == signal.SIGHUP:
+                self.hangup.set()
+            else:
+                self.request_stop(signal.Signals(number).name)
 
         signal.signal(signal.SIGTERM, handle)
         signal.signal(signal.SIGINT, handle)
+        if hangup:
+            signal.signal(signal.SIGHUP, handle)
 
-    def wait(self) -> None:
-        """Return when a stop is requested. Wakes twice a second so that signal handlers run everywhere."""
+    def wait(self, turn: Callable[[], None] | None = None) -> None:
+        """Return when a stop is requested. Wakes twice a second so that signal handlers run everywhere, and calls `turn` then."""
         while not self.stop.wait(0.5):
-            pass
+            if turn is not None:
+                turn()
 
     def join_all(self, deadline: float) -> list[str]:
         """Wait for all threads until `deadline` (time.monotonic seconds); the names of those still running."""

@@ -60,6 +60,16 @@ class Measurements(Collector):
         """Set a gauge to the time."""
         self.put(name, time.time(), **labels)
 
+    def forget(self, **labels: str) -> None:
+        """Drop the series that have these labels: what they tell of is gone."""
+        wanted = labels.items()
+        with self._lock:
+            for name, spec in self._specs.items():
+                if labels.keys() <= set(spec.labels):
+                    series = self._values[name]
+                    for key in [key for key in series if wanted <= dict(zip(spec.labels, key, strict=True)).items()]:
+                        del series[key]
+
     def read_at_scrape(self, reader: Callable[[], None]) -> None:
         """Call this before each scrape: it takes over what need not be counted twice. In the scraper's thread."""
         with self._lock:

@@ -84,6 +84,24 @@ def _lag(service: Service, done: str) -> Iterator[SelfMetric]:
 
 COLLECT = (
     *_health(Service.COLLECT),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_settings_usable",
+        Kind.GAUGE,
+        "1 when the settings file could be used when it was last read, 0 while older settings stay in force because it cannot.",
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_settings_last_success_timestamp_seconds",
+        Kind.GAUGE,
+        "When the settings that are in force were read.",
+    ),
+    SelfMetric(
+        Service.COLLECT,
+        "pganalytics_collect_settings_pending_restart",
+        Kind.GAUGE,
+        "Keys of the agent that differ in the settings file and are not in force before a restart.",
+    ),
     SelfMetric(Service.COLLECT, "pganalytics_collect_spool_records", Kind.GAUGE, "Records in the spool."),
     SelfMetric(Service.COLLECT, "pganalytics_collect_spool_bytes", Kind.GAUGE, "Size of what is in the spool."),
     SelfMetric(

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+LIVE: dict[str, JsonValue] = {"live": True}
+"""Marks keys that a service takes up, with all below them, when the settings file changes; any other key needs a restart."""
 Port = Annotated[int, Field(ge=1, le=65535)]
 HttpHost = Annotated[str, Field(min_length=1, description="Address at which /metrics is served; whoever reaches it may read it.")]
 HttpPort = Annotated[
@@ -124,7 +126,9 @@ class Collect(Section):
     """The agent: one `pganalytics collect` process."""
 
     preset: Preset = Field(
-        "standard", description="Which metrics are on by default: the least, what a fleet needs, all, or what clouds allow."
+        "standard",
+        description="Which metrics are on by default: the least, what a fleet needs, all, or what clouds allow.",
+        json_schema_extra=LIVE,
     )
     metrics_dir: Path | None = Field(
         None, description="Folder of your own metrics: <metric>.avsc, and <metric>/<version>.sql for each variant of its query."
@@ -244,7 +248,7 @@ class Streams(Section):
     )
     gaps: Gaps = Field(default_factory=Gaps, description="What is told of records and heartbeats that do not come.")
     rules: list[LaneRule] = Field(
-        default_factory=list, max_length=100, description="Rules of priority, in order; read again when the file changes."
+        default_factory=list, max_length=100, description="Rules of priority, in order.", json_schema_extra=LIVE
     )
     control: Control = Field(default_factory=Control, description="Telling collectors to read less often.")
     batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
@@ -293,8 +297,8 @@ class Settings(BaseSettings):
         description="The analytics store (PostgreSQL 14 or later).",
     )
     collect: Collect = Field(default_factory=Collect, description="The agent.")
-    metrics: dict[str, MetricSettings] = Field(default_factory=dict, description="Overrides by metric.")
-    targets: list[Target] = Field(default_factory=list, description="The servers to watch.")
+    metrics: dict[str, MetricSettings] = Field(default_factory=dict, description="Overrides by metric.", json_schema_extra=LIVE)
+    targets: list[Target] = Field(default_factory=list, description="The servers to watch.", json_schema_extra=LIVE)
     streams: Streams = Field(default_factory=Streams, description="The stream processors.")
     sink: Sink = Field(default_factory=Sink, description="The writer of the store.")
     log: Log = Field(default_factory=Log, description="Logging.")

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings_live import is_live
 
 HEAD = """\
 # Settings
@@ -23,17 +24,22 @@ secrets masked. Durations are seconds, sizes bytes.
 Each key can come from the environment as `PGANALYTICS_SECTION__KEY`, which counts more than the file, for example
 `PGANALYTICS_STREAMS__QUOTA__RECORDS_PER_S=20`; lists and tables are JSON there:
 `PGANALYTICS_TARGETS='[{"host": "db1.example"}]'`.
+
+What is marked **live** is taken up a few seconds after the file has changed, if all of it can be used; see
+[operations.md](operations.md#other-settings). Every other key counts from the next start of its service on.
 """
+MARK = " **Live.**"
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the file. `each`: there may be several, `[[name]]`, or one for each NAME."""
+    """A table of the file. `each`: there may be several, `[[name]]`; `live`: all of it is taken up without a restart."""
 
     name: str
     about: str
     model: type[BaseModel]
     each: bool
+    live: bool
 
 
 def as_markdown() -> str:
@@ -41,7 +47,7 @@ def as_markdown() -> str:
     return "\n".join(_lines()) + "\n"
 
 
-def tables(model: type[BaseModel] = Settings, path: str = "") -> Iterator[Table]:
+def tables(model: type[BaseModel] = Settings, path: str = "", *, live: bool = False) -> Iterator[Table]:
     """All tables of the file in the order of the settings, outer ones first."""
     for key, field in model.model_fields.items():
         found = _inner(field.annotation)
@@ -51,8 +57,9 @@ def tables(model: type[BaseModel] = Settings, path: str = "") -> Iterator[Table]
         name = f"{path}.{key}" if path else key
         named = f"{name}.NAME" if kind is dict else name
         about = inspect.cleandoc(inner.__doc__ or "")
-        yield Table(named, about, inner, each=kind is list)
-        yield from tables(inner, named)
+        marked = live or is_live(field)
+        yield Table(named, about, inner, each=kind is list, live=marked)
+        yield from tables(inner, named, live=marked)
 
 
 def _inner(annotation: Any) -> tuple[type, type[BaseModel]] | None:
@@ -69,11 +76,13 @@ def _lines() -> Iterator[str]:
     yield HEAD
     for table in tables():
         brackets = f"[[{table.name}]]" if table.each else f"[{table.name}]"
-        yield from (f"## `{brackets}`", "", *table.about.splitlines(), "")
+        lines = (table.about + (MARK if table.live else "")).splitlines()
+        yield from (f"## `{brackets}`", "", *lines, "")
         yield from ("| key | default | values | says |", "|---|---|---|---|")
         for key, field in table.model.model_fields.items():
             if _inner(field.annotation) is None:
-                cells = (f"`{key}`", _default(table, key, field), _values(table.model, key), field.description or "")
+                says = (field.description or "") + (MARK if is_live(field) else "")
+                cells = (f"`{key}`", _default(table, key, field), _values(table.model, key), says)
                 yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
         yield ""
 

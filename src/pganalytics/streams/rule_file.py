@@ -8,26 +8,20 @@ from pathlib import Path
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.logs import OnChange
 from pganalytics.runtime.settings import LaneRule
-from pganalytics.runtime.settings_file import load_settings
+from pganalytics.runtime.settings_watch import LOOK_S, SettingsWatch
 from pganalytics.streams.rules import Rules, build_rules
 
 logger = logging.getLogger(__name__)
-
-LOOK_S = 2.0
-
-Stamp = tuple[int, int, int] | None
-"""What changes when somebody writes a file: time, size, inode; None when it is not there."""
 
 
 class RuleFile:
     """Hands new rules to `take`, in its own thread; None where the file cannot be used. Of the rest nothing is taken up."""
 
     def __init__(self, path: Path, rules: list[LaneRule], take: Callable[[Rules | None], None]) -> None:
-        self._path = path
+        self._watch = SettingsWatch(path)
         self._rules = rules
         self._take = take
         self._news = OnChange()
-        self._seen = self._judged = stamp_of(path)
 
     def run(self, stop: threading.Event) -> None:
         """Look every few seconds until `stop`."""
@@ -35,13 +29,12 @@ class RuleFile:
             self.look()
 
     def look(self) -> None:
-        """Read the file when it has changed since it was read last, and not since the last look: then it is written whole."""
-        before, self._seen = self._seen, stamp_of(self._path)
-        if self._seen != before or self._seen == self._judged:
-            return
-        self._judged = self._seen
+        """Read the file when it has changed."""
         try:
-            wanted = load_settings(self._path).streams.rules
+            settings = self._watch.look()
+            if settings is None:
+                return
+            wanted = settings.streams.rules
             rules = build_rules(wanted)
         except SettingsError as error:
             self._take(None)
@@ -53,12 +46,3 @@ class RuleFile:
             self._rules = wanted
             self._take(rules)
             logger.info("rules of priority are read again", extra={"rules": rules.count})
-
-
-def stamp_of(path: Path) -> Stamp:
-    """Of the file as it is now."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -85,7 +85,7 @@ def test_who_asks_is_told_once_what_has_changed() -> None:
 
 def test_what_is_followed_is_served() -> None:
     measurements = build_measurements(Service.COLLECT)
-    Meters(measurements).read_controls(followed(), frozenset({"a", "b"}))
+    Meters(measurements).read_controls(followed(), lambda: ["a", "b"])
     assert read(measurements, "pganalytics_collect_control_version") == {("a",): 7, ("b",): 0}
     stretch = read(measurements, "pganalytics_collect_stretch_ratio")
     assert (stretch["a", "bulk"], stretch["a", "critical"], stretch["b", "bulk"]) == (8, 1, 1)
@@ -117,7 +117,7 @@ def texts(caplog: pytest.LogCaptureFixture) -> list[str]:
 def test_what_is_no_order_is_told_once_and_changes_nothing(caplog: pytest.LogCaptureFixture) -> None:
     controls = Controls(["a", "b"], 16.0)
     topic = Topic(a=b"junk", b=ORDER.encode(), c=b"somebody else's")
-    listening = Listening(topic, controls, frozenset({"a", "b"}))
+    listening = Listening(topic, controls)
     for _ in range(3):
         listening.listen(lambda: 5.0)
     assert texts(caplog) == ["an order of the streams is ignored"]
@@ -129,7 +129,7 @@ def test_what_is_no_order_is_told_once_and_changes_nothing(caplog: pytest.LogCap
 )
 def test_while_the_broker_is_away_orders_hold_and_end(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     controls, topic = Controls(["b"], 16.0), Topic(b=ORDER.encode())
-    listening = Listening(topic, controls, frozenset({"b"}))
+    listening = Listening(topic, controls)
     listening.listen(lambda: 5.0)
     topic.answer = error
     listening.listen(lambda: 64.0)
@@ -145,5 +145,14 @@ def test_while_the_broker_is_away_orders_hold_and_end(error: Exception, caplog: 
 def test_an_order_out_of_bounds_is_none() -> None:
     wrong: Any = replace(ORDER, normal=0.0)
     controls = Controls(["b"], 16.0)
-    Listening(Topic(b=wrong.encode()), controls, frozenset({"b"})).listen(lambda: 5.0)
+    Listening(Topic(b=wrong.encode()), controls).listen(lambda: 5.0)
     assert controls.stretch("b", Lane.NORMAL) == 1.0
+
+
+def test_who_comes_follows_too_and_who_goes_is_asked_no_more() -> None:
+    controls = followed()
+    assert controls.take_changed() == {"a"}
+    controls.follow(["a", "c"])
+    assert (controls.version("a"), sorted(controls.collectors())) == (7, ["a", "c"])
+    Listening(Topic(b=ORDER.encode(), c=ORDER.encode()), controls).listen(lambda: 5.0)
+    assert (controls.version("b"), controls.version("c")) == (0, 7)

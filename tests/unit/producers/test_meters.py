@@ -86,7 +86,7 @@ def test_what_a_target_answers_makes_no_label(measurements: Measurements) -> Non
 def test_what_others_keep_is_read_at_the_scrape(measurements: Measurements) -> None:
     states = {"a": TargetState(), "left": TargetState("not_configured")}
     kept = Kept()
-    Meters(measurements).read_at_scrape(cast(Spool, kept), cast(Pools, kept), states, frozenset({"a"}))
+    Meters(measurements).read_at_scrape(cast(Spool, kept), cast(Pools, kept), states, lambda: ["a"])
     assert read(measurements, "pganalytics_collect_target_up") == {("a",): 0}
     states["a"].answered(1, {})
     for name in ("skipped.running", "skipped.running", "held_back.spool_full", "stubs.MSG_SIZE_TOO_LARGE"):
@@ -108,7 +108,7 @@ def test_what_others_keep_is_read_at_the_scrape(measurements: Measurements) -> N
 
 def test_what_goes_wrong_slowly_is_shown_when_it_was_read(measurements: Measurements) -> None:
     states = {"a": TargetState(), "left": TargetState("not_configured")}
-    Meters(measurements).read_at_scrape(cast(Spool, Kept()), cast(Pools, Kept()), states, frozenset({"a"}))
+    Meters(measurements).read_at_scrape(cast(Spool, Kept()), cast(Pools, Kept()), states, lambda: ["a"])
     names = ("coverage_ratio", "wraparound_ratio", "slots_at_risk")
     assert [read(measurements, f"pganalytics_collect_{name}") for name in names] == [{}, {}, {}]
     assert read(measurements, "pganalytics_collect_unreadable_metrics") == {("a",): 0}
@@ -132,3 +132,23 @@ def test_whatever_the_agent_counts_is_taken_over() -> None:
     sources = "".join(path.read_text(encoding="utf-8") for path in PRODUCERS.glob("*.py"))
     counted = re.findall(r"count\((?:[^()\"]*, )?f?\"(?:\{'(\w+)' if .* else '(\w+)'\}|(\w+))\.", sources)
     assert {word for words in counted for word in words if word} == {*NOT_DONE, STUB}
+
+
+def test_who_is_named_no_more_is_shown_no_more(measurements: Measurements) -> None:
+    """What it counts until its epoch has ended is shown still."""
+    states, named = {"a": TargetState(), "b": TargetState()}, {"a", "b"}
+    meters = Meters(measurements)
+    meters.read_at_scrape(cast(Spool, Kept()), cast(Pools, Kept()), states, lambda: named)
+    meters.job_ended(JobKey("a", "database"), Collected(1), 0.25)
+    assert set(read(measurements, "pganalytics_collect_target_up")) == {("a",), ("b",)}
+    states["a"].count("skipped.heartbeat_unsent")
+    named.remove("a")
+    assert set(read(measurements, "pganalytics_collect_target_up")) == {("b",)}
+    assert read(measurements, JOBS) == {("a", "skipped", "heartbeat_unsent"): 1}
+    del states["a"]
+    assert read(measurements, JOBS) == {}
+    meters.job_ended(JobKey("b", "database"), Collected(1), 0.25)
+    meters.job_ended(JobKey("b", "io"), Collected(1), 0.25)
+    meters.forget("b", ["io"])
+    assert set(read(measurements, "pganalytics_collect_last_success_timestamp_seconds")) == {("b", "database")}
+    assert read(measurements, JOBS) == {("b", "collected", ""): 2}

@@ -70,3 +70,14 @@ def test_what_was_not_asked_does_not_end_a_pause() -> None:
         pauses.note(BEAT, DOWN, now=0.0, jitter=1.0)
         pauses.note(STATEMENTS, outcome, now=0.0, jitter=1.0)
         assert not pauses.may_try(BEAT, 0.1)
+
+
+def test_a_target_with_other_settings_is_tried_at_once_whatever_had_failed() -> None:
+    pauses = Pauses(60.0)
+    table = JobKey("a", "tables", "app")
+    pauses.note(BEAT, DOWN, now=0.0, jitter=1.0)
+    pauses.note(STATEMENTS, SLOW_QUERY, now=0.0, jitter=1.0)
+    pauses.note(table, replace(SLOW_QUERY, of_database=True), now=0.0, jitter=1.0)
+    pauses.note(OTHER, DOWN, now=0.0, jitter=1.0)
+    pauses.forget_target("a")
+    assert [pauses.may_try(key, 0.1) for key in (BEAT, STATEMENTS, table, OTHER)] == [True, True, True, False]

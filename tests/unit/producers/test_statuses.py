@@ -87,3 +87,14 @@ def test_databases_by_pattern(patterns: dict[str, list[str]], found: set[str], w
     assert set(discovered.unavailable) == without
     for why in discovered.unavailable.values():
         assert 'GRANT CONNECT ON DATABASE "shop" TO "o""dd"' in why.cure
+
+
+def test_what_is_noted_of_a_metric_goes_when_it_is_read_no_more() -> None:
+    board = Board()
+    for place in (("io", ""), ("tables", "app"), ("", "closed")):
+        board.note(place, SLOW, 5)
+    rows = board.to_send(10)
+    assert rows is not None
+    board.was_sent(rows, 10)
+    board.keep_metrics({"tables"})
+    assert [place for place, _, _ in board.to_send(11) or []] == [("", "closed"), ("tables", "app")]

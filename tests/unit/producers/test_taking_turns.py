@@ -9,7 +9,7 @@ import pytest
 
 from pganalytics.producers.answers import Answer, Questions, Reply
 from pganalytics.producers.collectors import Job, resolve_jobs
-from pganalytics.producers.dispatch import MOST_TOGETHER, Dispatch
+from pganalytics.producers.dispatch import Dispatch
 from pganalytics.producers.knocks import Done
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
@@ -21,7 +21,8 @@ from pganalytics.producers.spool import Spool
 from pganalytics.producers.statuses import METRIC_STATUS
 from pganalytics.producers.tables import Table
 from pganalytics.producers.target_state import TargetState
-from pganalytics.producers.workers import Workers
+from pganalytics.producers.turns import MOST_TOGETHER, candidates, taken_with
+from pganalytics.producers.workers import Candidate, Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
@@ -174,3 +175,40 @@ def test_who_is_told_to_stop_finishes_the_database_at_hand(commits: list[int]) -
     asked = iter([True, False])
     assert [type(one) for one in run(Paper(), lambda: next(asked))] == [Collected, Collected]
     assert commits == [2]
+
+
+def waiting(*keys: JobKey, critical: bool = False) -> dict[JobKey, Candidate]:
+    return {key: Candidate(key, critical, 2) for key in keys}
+
+
+A, B, C, OTHER = (
+    JobKey("one", "tables", "a"),
+    JobKey("one", "tables", "b"),
+    JobKey("one", "sizes", "a"),
+    JobKey("two", "tables", "a"),
+)
+
+
+def test_who_comes_together_is_one_candidate() -> None:
+    wait = waiting(A, B, C, OTHER, JobKey("one", "database"))
+    assert [one.key for one in candidates(wait, (), {"one"})] == [A, OTHER, JobKey("one", "database")]
+    assert taken_with(wait[A], wait, (), {"one"}) == (A, C, B)
+    assert taken_with(wait[JobKey("one", "database")], wait, (), {"one"}) == (JobKey("one", "database"),)
+
+
+def test_who_is_not_proven_reads_one_database() -> None:
+    wait = waiting(A, B, C)
+    assert [one.key for one in candidates(wait, (), ())] == [A, B, C]
+    assert taken_with(wait[A], wait, (), ()) == (A, C)
+
+
+def test_critical_jobs_wait_for_nobody_else_s_database() -> None:
+    wait = waiting(B) | waiting(A, critical=True)
+    assert [one.key for one in candidates(wait, (), {"one"})] == [B, A]
+    assert taken_with(wait[A], wait, (), {"one"}) == (A,)
+
+
+def test_a_database_that_is_read_already_is_not_taken_again() -> None:
+    wait = waiting(A, B)
+    assert [one.key for one in candidates(wait, (C,), {"one"})] == [B]
+    assert taken_with(wait[B], wait, (C,), {"one"}) == (B,)

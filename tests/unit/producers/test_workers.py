@@ -289,3 +289,17 @@ def test_each_database_of_a_turn_has_the_time_of_a_reading() -> None:
     workers.finished(first.key, 2.5, well=True, elapsed_s=0.1)
     workers.moved(first.key, 3.0)
     assert first.key not in workers.began
+
+
+def test_who_is_forgotten_is_new_again() -> None:
+    workers = trusting(8, "a", "b")
+    assert workers.admit([candidate("a")], 0.0)
+    workers.finished(JobKey("a", "statements"), 0.1, well=True, elapsed_s=0.1)
+    workers.forget("a")
+    assert workers.admit([candidate("a")], 0.2) == [], "it has to answer first"
+    assert [key.collector for key in workers.to_ask([candidate("a"), candidate("b")], 0.2)] == ["a"]
+    workers.forget("a")
+    assert [key.collector for key in workers.to_ask([candidate("a")], 0.3)] == ["a"], (
+        "the answer to the old question is not awaited"
+    )
+    assert (workers.trusted, workers.took_s) == ({"b"}, {})

@@ -24,6 +24,7 @@ AGENT = collect.Signs(
     read_targets=1,
     targets=2,
     refusal=None,
+    settings_refused=False,
 )
 WELL = Look(NOW, {HERE: 5}, NOW, 0, True)
 STUCK = Look(NOW, {HERE: 5}, NOW - STUCK_S - 1, 7, True)
@@ -50,6 +51,7 @@ MOVES = replace(STUCK, moved_at=NOW - STUCK_S)
         ({"read_targets": 0}, "", "none of 2 targets has been read yet"),
         ({"read_targets": 0, "targets": 0}, "", ""),
         ({"refusal": "disk"}, "", "the spool takes no records: disk"),
+        ({"settings_refused": True}, "", "the settings file cannot be used: older settings are in force"),
     ],
 )
 def test_an_agent(change: dict[str, object], dead: str, unready: str) -> None:

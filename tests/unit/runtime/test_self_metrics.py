@@ -156,3 +156,18 @@ def test_health_is_asked_at_each_scrape() -> None:
     assert [samples(measurements)[name] for name in names] == [1, 0]
     lacking.clear()
     assert [samples(measurements)[name] for name in names] == [1, 1]
+
+
+def test_who_is_gone_leaves_no_series() -> None:
+    """An alert on the last number of a target that is watched no more would never end."""
+    measurements = build_measurements(Service.COLLECT)
+    for collector in ("a", "b"):
+        measurements.put("pganalytics_collect_target_up", 0, collector=collector)
+        for metric in ("statements", "io"):
+            measurements.put("pganalytics_collect_coverage_ratio", 1, collector=collector, metric=metric)
+    measurements.forget(collector="a")
+    measurements.forget(collector="b", metric="io")
+    assert [key for key in samples(measurements) if len(key) > 1 and key[1] in "ab"] == [
+        ("pganalytics_collect_target_up", "b"),
+        ("pganalytics_collect_coverage_ratio", "b", "statements"),
+    ]

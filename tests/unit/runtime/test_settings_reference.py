@@ -51,3 +51,14 @@ def test_the_environment_counts_more_than_the_file(tmp_path: Path, monkeypatch: 
 
 def test_each_table_is_a_model() -> None:
     assert all(issubclass(table.model, BaseModel) and table.about for table in tables())
+
+
+def test_what_is_live_is_marked_and_nothing_else() -> None:
+    """The marks are those that the services go by."""
+    text = as_markdown()
+    marked = {table.name for table in tables() if table.live}
+    assert marked == {"metrics.NAME", "targets", "targets.metrics.NAME", "streams.rules"}
+    for table in tables():
+        section = text.split(f"{table.name}]", 1)[1].split("\n## ", 1)[0]
+        assert section.count("**Live.**") == (table.live or table.name == "collect"), table.name
+    assert "**Live.**" in next(line for line in text.splitlines() if line.startswith('| `preset` | `"standard"`'))
