@@ -56,6 +56,7 @@ class Service(Part):
     environment: dict[str, str] = Field(default_factory=dict)
     hostname: str = ""
     user: str = ""
+    init: bool = False
     secrets: list[Name] = Field(default_factory=list)
     volumes: list[str] = Field(default_factory=list)
     tmpfs: list[str] = Field(default_factory=list)

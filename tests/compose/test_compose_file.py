@@ -136,6 +136,21 @@ def test_what_must_survive_is_on_volumes() -> None:
     assert kept["db18"] == ["/var/lib/postgresql"], "since 18 the image declares its volume here"
 
 
+def test_a_volume_that_the_image_declares_has_a_name_or_is_not_made() -> None:
+    """Those without a name are made anew with each container, and `down` leaves them."""
+    declared = {
+        "apache/kafka": {"/etc/kafka/secrets", "/mnt/shared/config", "/var/lib/kafka/data"},
+        "postgres:14": {"/var/lib/postgresql/data"},
+        "postgres:16": {"/var/lib/postgresql/data"},
+        "postgres:17": {"/var/lib/postgresql/data"},
+        "postgres:18": {"/var/lib/postgresql"},
+        "prom/prometheus": {"/prometheus"},
+    }
+    for name, one in FILE.services.items():
+        places = next((known for image, known in declared.items() if one.image.startswith(image)), set())
+        assert places <= {place for _, place, _ in one.mounts()} | set(one.tmpfs), name
+
+
 def test_secrets_are_declared_used_and_nowhere_else() -> None:
     assert {name for one in FILE.services.values() for name in one.secrets} == set(FILE.secrets)
     assert {name: one.file for name, one in FILE.secrets.items()} == {name: f"./secrets/{name}" for name in FILE.secrets}
@@ -143,6 +158,11 @@ def test_secrets_are_declared_used_and_nowhere_else() -> None:
         for name, value in one.environment.items():
             if "PASSWORD" in name:
                 assert value.removeprefix("/run/secrets/") in one.secrets, name
+
+
+def test_our_services_end_when_they_are_told_to() -> None:
+    """Also while they start, and handle no signal yet: as its container's first process such a service would not end."""
+    assert all(one.init for one in SERVICES.values())
 
 
 @pytest.mark.parametrize("name", [*sorted(SERVICES), "workload", "prometheus"])

@@ -1,5 +1,6 @@
 """What the containers are given: settings, passwords, SQL, configurations; each against the package and against compose.yaml."""
 
+import itertools
 import re
 import stat
 import subprocess
@@ -229,9 +230,10 @@ def test_commands_of_the_readme_exist(path: str) -> None:
         assert words[:4] == ["docker", "compose", "-f", "compose/compose.yaml"], words
         verb, *rest = words[4:]
         named = [word for word in rest if not word.startswith("-")]
-        if verb == "exec":
-            service, program, *arguments = rest
-            assert program == "pganalytics"
+        if verb in ("exec", "run"):
+            service, *arguments = itertools.dropwhile(lambda word: word.startswith("--"), rest)
+            if verb == "exec":  # `run` has the image's entry point before it
+                assert arguments.pop(0) == "pganalytics"
             assert SECRETS_OF[arguments[0]] <= set(FILE.services[service].secrets)
             options = [word for word in arguments if word.startswith("--")]
             told = CliRunner().invoke(build_app(), [arguments[0], "--help"], env={"COLUMNS": "200"})

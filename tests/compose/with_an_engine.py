@@ -7,6 +7,7 @@ import base64
 import json
 import os
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -48,6 +49,13 @@ class Stack:
     def inside(self, service: str, *words: str) -> "subprocess.CompletedProcess[str]":
         """A command in a container."""
         return self.compose("exec", "--no-TTY", service, *words)
+
+    def volumes(self, service: str) -> list[str]:
+        """Names of the volumes that its container has."""
+        told = self.compose("ps", "--all", "--quiet", service).stdout.split()
+        asked = ["docker", "inspect", "--format", "{{json .Mounts}}", *told]
+        mounts = json.loads(subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout)
+        return [one["Name"] for one in mounts if one["Type"] == "volume"]
 
     def grafana(self, path: str, body: object = None) -> Any:
         """Its HTTP API, as the administrator."""
@@ -94,6 +102,18 @@ def test_everything_runs_and_is_healthy(stack: Stack) -> None:
     assert states["workload"]["State"] == "running"
 
 
+def test_only_this_machine_is_listened_to(stack: Stack) -> None:
+    published = [one for state in stack.states().values() for one in state["Publishers"] or () if one["PublishedPort"]]
+    assert {one["PublishedPort"] for one in published} == set(stack.ports.values())
+    assert {one["URL"] for one in published} == {"127.0.0.1"}
+
+
+def test_what_is_kept_has_a_name(stack: Stack) -> None:
+    """`down` leaves volumes without a name, and nobody finds them again."""
+    named = [volume for name in FILE.services for volume in stack.volumes(name)]
+    assert sorted(named) == sorted(f"{PROJECT}_{name}" for name in FILE.volumes)
+
+
 def test_what_is_emitted_is_stored(stack: Stack) -> None:
     def stored() -> bool:
         told = stack.inside("sink", "pganalytics", "audit", "--json").stdout
@@ -108,6 +128,39 @@ def test_a_service_has_no_rights_and_writes_nowhere_else(stack: Stack) -> None:
     assert stack.inside("collect", "id", "-u").stdout.strip() == "10001"
     assert stack.inside("collect", "touch", "/opt/pganalytics/x").returncode != 0
     assert stack.inside("collect", "touch", "/var/lib/pganalytics/x").returncode == 0
+
+
+@pytest.mark.parametrize("name", ["streams", "sink", "collect"])
+def test_a_service_that_starts_can_be_told_to_stop(stack: Stack, name: str) -> None:
+    """At any moment of its start; who has to be killed has taken `stop_grace_period`."""
+    assert stack.compose("restart", name).returncode == 0
+    began_s = time.monotonic()
+    assert stack.compose("stop", name).returncode == 0
+    assert time.monotonic() - began_s < 15
+    assert stack.states()[name]["ExitCode"] != 137
+    assert stack.compose("start", name).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "words"),
+    [
+        ("sink", "kill", "wrong sink: no process runs"),
+        ("kafka", "stop", "no broker answers"),
+        ("db16", "stop", "wrong db16: the target does not answer"),
+    ],
+)
+def test_what_is_broken_is_named_and_heals(stack: Stack, name: str, how: str, words: str) -> None:
+    """As compose/README.md invites people to do."""
+
+    def said() -> str:
+        return stack.compose("run", "--rm", "--no-deps", "--no-TTY", "sink", "status").stdout
+
+    until(lambda: "all well" in said(), 120, every_s=2)
+    assert stack.compose(how, name).returncode == 0
+    until(lambda: words in said(), 120, every_s=2, what=words)
+    assert stack.compose("start", name).returncode == 0
+    until(lambda: "all well" in said(), 120, every_s=2)
+    assert stack.inside("sink", "pganalytics", "audit", "--deep").returncode == 0
 
 
 def test_prometheus_reaches_all_and_takes_the_rules(stack: Stack) -> None:
