@@ -251,8 +251,8 @@ class Streams(Section):
         default_factory=list, max_length=100, description="Rules of priority, in order.", json_schema_extra=LIVE
     )
     control: Control = Field(default_factory=Control, description="Telling collectors to read less often.")
-    batch_records: int = Field(64, ge=1, le=1000, description="Most records decided and sent at once.")
-    poll_records: int = Field(500, ge=1, le=10000, description="Most records of one poll; larger starves the critical lane.")
+    batch_records: int = Field(250, ge=1, le=1000, description="Most records decided and sent at once.")
+    poll_records: int = Field(500, ge=2, le=10000, description="Most records of one poll; larger lets critical ones wait longer.")
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
     http_host: HttpHost = "127.0.0.1"

@@ -98,7 +98,7 @@ def _options(settings: Settings, topics: Topics, credentials: Credentials | None
         "broker_rebalance_timeout": streams.session_timeout_s,
         "broker_heartbeat_interval": streams.session_timeout_s / 4,
         "consumer_auto_offset_reset": "earliest",
-        "stream_buffer_maxsize": 2 * streams.batch_records,
+        "stream_buffer_maxsize": streams.poll_records + 2 * streams.batch_records,  # a poll, and what the agent takes meanwhile
         "stream_recovery_delay": 0,
         "stream_wait_empty": True,
         "processing_guarantee": "at_least_once",

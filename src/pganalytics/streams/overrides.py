@@ -14,7 +14,11 @@ What is changed, and what goes wrong otherwise (each measured on a real broker):
 - `wait_first`: for each record Faust makes four tasks, to put it into the agent's queue or to give that up when the flow is
   suspended. Unless the queue is full one is enough: the record is in it after one turn of the event loop, in which the three
   others only begin to wait. A sixth of a worker's processor time.
-- `_wait_next_records`: with all partitions' buffers full, Faust sleeps a whole second; we look again every FULL_WAIT_S.
+- `on_buffer_full`: a partition whose record found the agent's queue nearly full is left out of Faust's next poll. So it is just
+  those with a backlog that are left out, the critical ones among them, and when the others have nothing that poll waits a
+  second for them: a worker with much to do sat idle half of the time. No partition is left out here.
+- `_wait_next_records`: instead, the next poll waits until the queue has room for all of it, so that none of its records has to
+  wait at a full queue. While no partition is ours Faust sleeps a whole second; we look again every ROOM_WAIT_S.
 - `_fetch_records`: aiokafka hands out a partition's buffer to its end before it takes the next, so a critical record waits for
   thousands of others. They come first here, with at most URGENT_SHARE of a poll, so that the others do not starve.
 - Assignment by range, not round-robin: the partitions of one number of all three topics, and with them all lanes of a
@@ -43,9 +47,9 @@ from pganalytics.streams.positions import Positions
 
 PINNED = {"faust-streaming": "0.15.3", "aiokafka": "0.14.0"}
 FETCH_WAIT_MS = 100
-FULL_WAIT_S = 0.01
-FULL_WAITS = 100
-URGENT_SHARE = 0.75
+ROOM_WAIT_S = 0.01
+ROOM_WAITS = 100
+URGENT_SHARE = 15 / 16
 
 logger = logging.getLogger("faust")
 """Faust's chatter stays under Faust's name: it is shown from warnings on, and repeats are left out."""
@@ -115,6 +119,7 @@ class Consumer(driver.Consumer):
         super().__init__(*args, **kwargs)
         self._read_offset = NothingRead()
         self._positions: Positions = cast(Transport, self.transport).positions
+        self._most_queued = self.app.conf.stream_buffer_maxsize - (self.app.conf.broker_max_poll_records or 0)
 
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
@@ -138,12 +143,18 @@ class Consumer(driver.Consumer):
     def _should_commit(self, tp: TP, offset: int) -> bool:
         return bool(self._committed_offset[tp] != offset)
 
+    def on_buffer_full(self, tp: TP) -> None:
+        del tp
+
     async def _wait_next_records(self, timeout: float) -> Any:
-        for _ in range(FULL_WAITS):
-            if not self.flow_active or self.should_stop or self._get_active_partitions():
+        for _ in range(ROOM_WAITS):
+            if not self.flow_active or self.should_stop or (self._get_active_partitions() and self._has_room()):
                 break
-            await asyncio.sleep(FULL_WAIT_S)
+            await asyncio.sleep(ROOM_WAIT_S)
         return await super()._wait_next_records(timeout)
+
+    def _has_room(self) -> bool:
+        return all(channel.queue.qsize() <= self._most_queued for channel in self.app.topics)
 
     async def wait_first(self, *awaited: Any, timeout: Any = None) -> WaitResults:
         first, others = awaited[0], awaited[1:]

@@ -4,35 +4,31 @@ import asyncio
 import hashlib
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from importlib import metadata
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import Fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError
 from faust.app.base import App as FaustApp
 from faust.app.base import BootStrategy
+from faust.transport.conductor import ConductorCompiler
 from faust.transport.consumer import Consumer as FaustConsumer
 from faust.transport.drivers import aiokafka as driver
-from faust.types import TP, ConsumerMessage, Message
+from faust.types import TP, Message
 from mode.services import Service
+from mode.utils.queues import FlowControlQueue
 
 from pganalytics.runtime.errors import SettingsError
 from pganalytics.runtime.settings import Settings
-from pganalytics.schemas.identity import Lane
 from pganalytics.streams.app import build_app
-from pganalytics.streams.overrides import PINNED, App, Consumer, ConsumerThread, check_versions
+from pganalytics.streams.overrides import PINNED, App, Consumer, check_versions
 from pganalytics.streams.positions import Positions
 from unit.streams.arrivals import TOPICS, arrival
+from unit.streams.faust_consumer import HERE, fail, message, nothing, with_consumer
 
-HERE = TP(TOPICS.collected(arrival().lane), 0)
 ROOT = Path(__file__).parents[3]
-
-Answer = TypeVar("Answer")
 
 
 def fingerprint(function: Any) -> str:
@@ -51,6 +47,11 @@ FINGERPRINTS = {
     FaustConsumer._add_gap: "4df2573ded7c",
     FaustConsumer._drain_messages: "44a2500309e8",
     FaustConsumer._wait_next_records: "6218e1969a63",
+    FaustConsumer._get_active_partitions: "b24897f3c7af",
+    FaustConsumer.on_buffer_full: "c8961679e0bc",
+    FaustConsumer.on_buffer_drop: "4b57e8a418d5",
+    ConductorCompiler.build: "837cf521368c",
+    FlowControlQueue.in_pressure_high_state: "3165f1488019",
     Service.wait_first: "feade6a31f8a",
     FaustConsumer.wait_empty: "e4662fe24f09",
     FaustConsumer.on_partitions_revoked: "d04b7ae72c6f",
@@ -86,28 +87,6 @@ def test_another_version_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         check_versions()
 
 
-async def nothing(*_: Any) -> None:
-    return
-
-
-def fail(error: BaseException) -> None:
-    raise error
-
-
-def with_consumer(use: Callable[[Any, Positions], Awaitable[Answer]], cls: type[Any] = Consumer) -> Answer:
-    """Run something on a consumer as our app makes it, without a broker."""
-
-    async def body() -> Answer:
-        positions = Positions()
-        app = build_app(Settings(), TOPICS, positions, credentials=None, process=nothing, fail=fail)
-        conductor: Any = app.topics
-        conductor.acks_enabled_for = lambda topic: True
-        consumer = cls(app.transport, callback=nothing, on_partitions_revoked=nothing, on_partitions_assigned=nothing)
-        return await use(consumer, positions)
-
-    return asyncio.run(body())
-
-
 class Commits:
     """Catches what a consumer would commit."""
 
@@ -120,10 +99,6 @@ class Commits:
     async def _commit(self, offsets: Mapping[TP, int]) -> bool:
         self.told.append(dict(offsets))
         return True
-
-
-def message(consumer: Any, offset: int) -> Message:
-    return ConsumerMessage(HERE.topic, HERE.partition, offset, 0.0, 1, [], b"k", b"v", None, tp=HERE)
 
 
 async def _acked_with_a_gap(consumer: Any, positions: Positions) -> list[dict[TP, int]]:
@@ -305,64 +280,6 @@ def test_the_client_is_made_as_we_need_it() -> None:
         return made
 
     assert with_consumer(use) == (100, (RangePartitionAssignor,), "read_uncommitted")
-
-
-class Buffers:
-    """The fetcher of a client: records of each partition in the order in which they came, as aiokafka hands them out."""
-
-    def __init__(self, **waiting: int) -> None:
-        self.waiting = {TP(TOPICS.collected(Lane(lane)), 0): number for lane, number in waiting.items()}
-        self.raises: set[TP] = set()
-        self._closed = False
-        self._subscriptions = self
-        self.reassignment_in_progress = False
-
-    def fetch_context(self) -> AbstractContextManager[None]:
-        return nullcontext()
-
-    async def fetched_records(self, partitions: set[TP], timeout: float = 0, max_records: int = 0) -> dict[TP, list[int]]:
-        drained: dict[TP, list[int]] = {}
-        for tp, number in self.waiting.items():
-            if tp in self.raises & partitions and not drained:
-                raise KafkaError
-            if tp in partitions and (taken := min(number, max_records)):
-                drained[tp] = [0] * taken
-                self.waiting[tp] -= taken
-                max_records -= taken
-        return drained
-
-
-def polled(buffers: Buffers, thread: type[Any] = ConsumerThread) -> dict[str, int]:
-    """Records of one poll, by lane."""
-
-    async def use(consumer: Any, positions: Positions) -> dict[TP, list[int]]:
-        consumer.flow_active = True
-        client = SimpleNamespace(_fetcher=buffers, _closed=False)
-        made = thread(consumer, loop=consumer.loop, beacon=consumer.beacon)
-        found: dict[TP, list[int]] = await made._fetch_records(client, set(buffers.waiting), timeout=1.0, max_records=500)
-        return found
-
-    return {tp.topic.rpartition(".")[2]: len(records) for tp, records in with_consumer(use).items()}
-
-
-def test_critical_records_do_not_wait_for_the_others_buffers_and_do_not_starve_them() -> None:
-    assert polled(Buffers(bulk=9000, normal=9000, critical=30)) == {"critical": 30, "bulk": 470}
-    assert polled(Buffers(bulk=9000, critical=9000)) == {"critical": 375, "bulk": 125}
-    assert polled(Buffers(bulk=9000, critical=0)) == {"bulk": 500}
-    assert polled(Buffers(critical=9000)) == {"critical": 500}
-
-
-def test_control_aiokafka_itself_hands_out_the_oldest_buffer_to_its_end() -> None:
-    assert polled(Buffers(bulk=9000, normal=9000, critical=30), driver.AIOKafkaConsumerThread) == {"bulk": 500}
-
-
-def test_critical_records_that_were_taken_are_not_skipped_whatever_becomes_of_the_others() -> None:
-    broken = Buffers(bulk=9000, critical=30)
-    broken.raises = {TP(TOPICS.collected(Lane.BULK), 0)}
-    assert polled(broken) == {"critical": 30}
-    moving = Buffers(bulk=9000, critical=30)
-    moving.reassignment_in_progress = True
-    assert polled(moving) == {"critical": 30}
 
 
 def test_an_acked_record_is_not_waited_for() -> None:
