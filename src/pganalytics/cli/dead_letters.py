@@ -14,6 +14,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from pganalytics.cli.advice import Advice
 from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, result_console
 from pganalytics.cli.times import window
 from pganalytics.runtime.errors import ProblemFound, SettingsError
@@ -55,7 +56,7 @@ def list_(
     console.print(group_table(found))
     console.print()
     console.print(letter_table(found))
-    for line in next_lines(found):
+    for line in next_lines(found, Advice(config)):
         console.print(Text(line), soft_wrap=True)
 
 
@@ -124,14 +125,19 @@ def letter_table(found: DeadLetterList) -> Table:
     return table
 
 
-def next_lines(found: DeadLetterList) -> list[str]:
+def next_lines(found: DeadLetterList, advice: Advice) -> list[str]:
     """What is not shown, and what to type next."""
     said = []
     if len(found.letters) < found.letters_total or len(found.groups) < found.groups_total:
         total = f"{found.letters_total} letters in {found.groups_total} groups"
         said.append(f"the newest of {total}; --limit shows more")
-    place = tidy(found.letters[0].place)
-    return [*said, f"next: pganalytics dead-letters show {place}; when mended: pganalytics replay dead-letters --dry-run --all"]
+    return [
+        *said,
+        "next:",
+        f"      {advice.command('dead-letters', 'show', found.letters[0].place)}",
+        "when mended:",
+        f"      {advice.command('replay', 'dead-letters', '--dry-run', '--all')}",
+    ]
 
 
 def lines(found: Found) -> list[str]:
