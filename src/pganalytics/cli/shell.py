@@ -40,8 +40,9 @@ def printable(text: str) -> str:
 
 
 def result_console() -> Console:
-    """Standard output for tables. Not a terminal: wide enough that nothing is cut."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+    """Standard output for tables. Not a terminal: wide enough that nothing is cut. With NO_COLOR it is plain text."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+    return Console(highlight=False, width=console.width, color_system=None) if console.no_color else console
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:

@@ -211,6 +211,21 @@ def test_the_screen_fits_and_says_all(width: int) -> None:
         assert word in text
 
 
+def test_a_number_is_not_taken_apart_from_its_name() -> None:
+    large = replace(COUNTS, emitted=10**9, stored=10**9 - 3, in_kafka=1, missing=2)
+    events = tuple(
+        Noticed("db1", kind, 12_345, 1.0) for kind in ("deferred", "gap", "gap_filled", "slowed", "shed", "silent", "back")
+    )
+    text = shown(Facts(KAFKA, replace(STORE, events=events, audit=replace(AUDIT, collectors={"db1": large})), ()), 80)
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("ledger"))
+    assert lines[first : first + 2] == [
+        "ledger  emitted 1000000000, stored 999999997, dead 0, shed 0, in_spool 0,",
+        "        in_kafka 1, missing 2",
+    ]
+    assert "        silent 12345, slowed 12345 in 15 min" in lines
+
+
 def test_hostile_names_do_nothing_to_a_terminal() -> None:
     hostile = with_collector(name=HOSTILE, agent=HOSTILE, up=False, error=HOSTILE, unreadable=1, reason=HOSTILE)
     store = replace(hostile, events=(Noticed(HOSTILE, "shed", 1, 1.0),))
