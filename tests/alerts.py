@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from promql.alerting import AlertRule
 from promql.evaluation import evaluate
 from promql.history import NAME, History
 from promql.language import Aggregation, Binary, Call, Node, Number, Selector, seconds_of
@@ -24,13 +25,9 @@ VALUE = re.compile(r" \$value( \| (humanize|humanizeDuration|humanizePercentage)
 
 
 @dataclass(frozen=True)
-class Rule:
+class Rule(AlertRule):
     """One alert as Prometheus reads it."""
 
-    alert: str
-    expr: str
-    for_s: float
-    labels: Mapping[str, str]
     annotations: Mapping[str, str]
 
     @property
@@ -91,7 +88,7 @@ def labels_in(text: str) -> set[str]:
 
 @dataclass(frozen=True)
 class Fired:
-    """One alert, without its `for`: how long it must last is Prometheus' affair."""
+    """One element of a rule's expression, before its `for`: tests/unit/test_alert_durations.py has that."""
 
     labels: Mapping[str, str]
     value: float

@@ -116,8 +116,8 @@ class Scene:
     def type(self, *words: str) -> Shown:
         """A command of ours, in a window of 120 columns; standard error comes last."""
         done = subprocess.run(
-            [sys.executable, "-m", "pganalytics.cli", *words, "--config", str(self.config)],
-            env={**os.environ, "COLUMNS": COLUMNS},
+            [sys.executable, "-m", "pganalytics.cli", *words],
+            env={**os.environ, "COLUMNS": COLUMNS, "PGANALYTICS_CONFIG": str(self.config)},
             capture_output=True,
             text=True,
             timeout=COMMAND_S,

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 from alerts import Fired, Watcher, load_rules
 from chaos.watched_scene import BEAT_S, Scene
@@ -77,8 +78,10 @@ class Screen:
                 yield f"{alert}{lasts}: {filled(rule.annotations['summary'], fired)}"
 
     def shown(self, sights: Sequence[Sight]) -> list[Sight]:
-        """Those that are there now; each source is looked at once."""
-        said = {source: self.look(source) for source in {sight.source for sight in sights}}
+        """Those that are there now; each source is looked at once, all at the same time."""
+        sources = sorted({sight.source for sight in sights})
+        with ThreadPoolExecutor(len(sources) or 1, thread_name_prefix="look") as pool:
+            said = dict(zip(sources, pool.map(self.look, sources), strict=True))
         return [sight for sight in sights if telling(said[sight.source], sight.wanted)]
 
     def watch(self, sights: Sequence[Sight], began: float, tend: Callable[[], None]) -> list[Seen]:
@@ -118,8 +121,8 @@ def telling(lines: Sequence[str], wanted: str) -> list[str]:
     found: list[str] = []
     for number, line in enumerate(lines):
         if re.search(wanted, line):
-            below = lines[number + 1 : number + 2]
-            found += [line.rstrip(), *(each for each in below if line.startswith("wrong ") and each.startswith(CURE))]
+            below = takewhile(lambda each: each.startswith(CURE), lines[number + 1 :])
+            found += [line.rstrip(), *(each.rstrip() for each in below if line.startswith("wrong "))]
     if found and lines[-1].startswith("exit code") and lines[-1] not in found:
         found.append(lines[-1])
     return found

@@ -1,6 +1,6 @@
 """A command on a pseudo-terminal: keys are pressed, and what a terminal of that size would show is read.
 
-Only what `top` needs is understood; any other control character or sequence fails the test, as it may do anything to a terminal.
+Only what our commands need is understood; any other control character or sequence fails the test: who knows what it does.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -26,7 +26,8 @@ SEQUENCE = re.compile(r"\x1b\[(\??[0-9;]*)([A-Za-z])")
 
 @dataclass
 class PtyScreen:
-    """What is on the screen, cell by cell; a wide character is in the first of its two cells."""
+    """What is on the screen, cell by cell; a wide character is in the first of its two cells. `written`: all that came, colours
+    and all; it is what counts of a command that prints line after line."""
 
     process: "subprocess.Popen[bytes]"
     master: int
@@ -34,6 +35,7 @@ class PtyScreen:
     lines: int
     alternate: bool = False
     hung_up: bool = False
+    written: str = ""
     _cells: list[list[str]] = field(default_factory=list)
     _at: tuple[int, int] = (0, 0)
     _begun: str = ""
@@ -82,6 +84,7 @@ class PtyScreen:
             if not got:
                 return
             whole, self._bytes = _whole_characters(self._bytes + got)
+            self.written += whole
             self._begun += whole
             self._interpret()
 
@@ -132,12 +135,14 @@ def _whole_characters(data: bytes) -> tuple[str, bytes]:
 
 
 @contextmanager
-def on_a_terminal(words: Sequence[str], *, columns: int = 80, lines: int = 24) -> Iterator[PtyScreen]:
-    """`pganalytics WORDS` on a pseudo-terminal of its own; it is killed at the end if it still runs."""
+def on_a_terminal(
+    words: Sequence[str], *, columns: int = 80, lines: int = 24, more: Mapping[str, str] | None = None
+) -> Iterator[PtyScreen]:
+    """`pganalytics WORDS` on a pseudo-terminal of its own; it is killed at the end if it still runs. `more`: of environment."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    environment |= {"TERM": "xterm-256color", "PYTHONUTF8": "1"}
+    environment |= {"TERM": "xterm-256color", "PYTHONUTF8": "1", **(more or {})}
     process = subprocess.Popen(
         [sys.executable, "-m", "pganalytics.cli", *words],
         stdin=slave,

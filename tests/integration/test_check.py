@@ -20,6 +20,7 @@ from integration.pooler import Pooler
 from integration.producers_feed import Watched, silent_server, watched, with_targets
 from integration.test_producers_databases import COLUMNS, own_metric
 from integration.tls import certificate_file, encrypt
+from pganalytics.cli.advice import Advice
 from pganalytics.cli.check import show
 from pganalytics.embedded.binaries import fetch_postgres, find_postgres
 from pganalytics.embedded.ports import free_port
@@ -189,7 +190,7 @@ def test_the_table_fits_80_columns_and_moves_no_cursor(server: PostgresServer, t
         connection.execute(sql.SQL("alter database {} rename to {}").format(sql.Identifier(one.dbname), sql.Identifier(odd)))
     report = checked({**own(one, "a" * 90, dbname=odd), "databases": [odd]})
     console = Console(width=80, record=True, file=io.StringIO())
-    show(report, console)
+    show(report, console, Advice())
     text = console.export_text()
     assert "\x1b" not in text
     told = [line for line in text.splitlines() if not line.startswith("    ")]

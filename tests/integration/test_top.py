@@ -131,7 +131,11 @@ def test_a_picture_for_people_fits_and_does_nothing_to_a_terminal(user: User, fe
 
 def test_what_cannot_be_shown_is_said(user: User, feed: Feed, settings: Settings, tmp_path: Path) -> None:
     code, text, problems = user.top("--once", "--seconds", "0")
-    assert (code, text, problems) == (1, "", "pganalytics: top: no record came: `pganalytics status` says why\n")
+    assert (code, text, problems) == (
+        1,
+        "",
+        f"pganalytics: top: no record came: `pganalytics status -c {user.config}` says why\n",
+    )
     fill(feed)
     code, text, problems = user.top("--once", "--target", "db3", "--seconds", "1")
     assert (code, text) == (2, "")
@@ -148,7 +152,7 @@ def test_what_cannot_be_shown_is_said(user: User, feed: Feed, settings: Settings
     assert (code, "kafka.partitions is 99" in problems) == (69, True)
     elsewhere = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"prefix": "nothing-is-here"})})
     code, _, problems = user_of(elsewhere, tmp_path).top("--once")
-    assert (code, problems.count("is missing: run `pganalytics setup`")) == (69, 4)
+    assert (code, problems.count(f"is missing: run `pganalytics setup -c {user.config}`")) == (69, 4)
 
 
 def test_records_of_a_newer_agent_are_read_by_their_own_schema(user: User, feed: Feed) -> None:

@@ -7,7 +7,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, result_console
+from pganalytics.cli.advice import Advice
+from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, printable, result_console
 from pganalytics.runtime.errors import ProblemFound
 from pganalytics.sink.audit import audit, wait_until_settled
 from pganalytics.sink.deep_audit import deep_audit
@@ -38,8 +39,8 @@ def run(
     else:
         console = result_console()
         console.print(audit_table(report))
-        for line in problem_lines(report):
-            console.print(Text(line), soft_wrap=True)
+        for line in problem_lines(report, Advice(config)):
+            console.print(Text(printable(line)), soft_wrap=True)
     if not report.ok:
         raise ProblemFound("the audit does not hold")
 
@@ -51,16 +52,16 @@ def audit_table(report: AuditReport) -> Table:
     for column in COLUMNS:
         table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     for name, counts in sorted(report.collectors.items()):
-        table.add_row(Text(name), *(str(getattr(counts, column)) for column in COLUMNS))
+        table.add_row(Text(printable(name)), *(str(getattr(counts, column)) for column in COLUMNS))
     if len(report.collectors) != 1:
         table.add_row("total", *(str(getattr(report.total, column)) for column in COLUMNS), style="bold")
     return table
 
 
-def problem_lines(report: AuditReport) -> list[str]:
+def problem_lines(report: AuditReport, advice: Advice) -> list[str]:
     """One line per thing that is wrong, or that happened and must not be forgotten."""
     lines = [_finding_line(finding) for finding in report.findings]
-    lines += [line for epoch in report.epochs for line in _epoch_lines(epoch)]
+    lines += [line for epoch in report.epochs for line in _epoch_lines(epoch, advice)]
     lines += [f"{each.collector}: dead: {each.records} {each.reason or 'for reasons no longer kept'}" for each in report.reasons]
     lines += [f"{name}: the counts do not add up" for name in report.unbalanced]
     if report.absent is not None:
@@ -74,7 +75,7 @@ def _finding_line(finding: Finding) -> str:
     return f"{stream.collector}: {finding.what}: epoch {stream.epoch}, lane {stream.lane}, seq {finding.seqs}{least}"
 
 
-def _epoch_lines(odd: OddEpoch) -> list[str]:
+def _epoch_lines(odd: OddEpoch, advice: Advice) -> list[str]:
     who = odd.who
     what = f"{who.collector}: {odd.what}: epoch {who.epoch}"
     known = ", ".join(f"{lane} {seq}" for lane, seq in odd.emitted.items())
@@ -83,5 +84,5 @@ def _epoch_lines(odd: OddEpoch) -> list[str]:
     unsent = "; ".join(f"{lane} {seqs}" for lane, seqs in odd.unsent.items()) or "none"
     return [
         f"{what}: exact up to seq {known}; known and unsent: {unsent}; {who.detail}",
-        f"{who.collector}: to give up what is left of it: pganalytics retire {who.collector}",
+        f"{who.collector}: to give up what is left of it: {advice.command('retire', who.collector)}",
     ]

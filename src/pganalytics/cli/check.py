@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pganalytics.cli.advice import Advice
 from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, printable, result_console
 from pganalytics.producers.check import check, jobs_by_target
 from pganalytics.producers.findings import CheckReport, Finding, Level, TargetReport
@@ -48,7 +49,7 @@ def run(
     if json_output:
         print(json.dumps(as_json(report)))
     else:
-        show(report, result_console())
+        show(report, result_console(), Advice(config))
     if report.missing or report.unreachable:
         raise ProblemFound(f"check: {report.missing} missing, {_count(report.unreachable, 'target')} unreachable")
 
@@ -65,17 +66,17 @@ def as_json(report: CheckReport) -> dict[str, Any]:
     return {"ok": not (report.missing or report.unreachable), **asdict(report)}
 
 
-def show(report: CheckReport, console: Console) -> None:
+def show(report: CheckReport, console: Console, advice: Advice) -> None:
     """For people, in 80 columns; what is to be pasted is never folded."""
     for target in report.targets:
         console.print(Text(printable(target.collector), style="bold"), Text(_about(target)))
         console.print(_table(target.findings))
-        _print_cures(target.findings, console)
+        _print_cures(target.findings, console, advice)
         console.print()
     if report.fleet:
         console.print(Text("all targets together", style="bold"))
         console.print(_table(report.fleet))
-        _print_cures(report.fleet, console)
+        _print_cures(report.fleet, console, advice)
         console.print()
     findings = [finding for target in report.targets for finding in target.findings] + list(report.fleet)
     counts = [f"{sum(one.level is level for one in findings)} {level}" for level in Level]
@@ -124,14 +125,14 @@ def _why(finding: Finding) -> str:
     return "; ".join(each for each in (printable(finding.reason), where) if each)
 
 
-def _print_cures(findings: Sequence[Finding], console: Console) -> None:
+def _print_cures(findings: Sequence[Finding], console: Console, advice: Advice) -> None:
     """What to do, once for all lines that it mends."""
     cures: dict[tuple[str, str], list[str]] = {}
     for one in findings:
         if one.level is not Level.OK and (one.cure or one.paste):
             cures.setdefault((one.paste, "" if one.paste else one.cure), []).append(one.subject)
     for (paste, cure), subjects in cures.items():
-        console.print(Text(f"{', '.join(dict.fromkeys(subjects))}:{'' if paste else ' ' + printable(cure)}"))
+        console.print(Text(f"{', '.join(dict.fromkeys(subjects))}:{'' if paste else ' ' + printable(advice.completed(cure))}"))
         for line in paste.splitlines():
             console.print(Text(f"    {line}"), soft_wrap=True)
 

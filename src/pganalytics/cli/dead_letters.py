@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pganalytics.cli.advice import Advice
 from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, result_console
 from pganalytics.cli.times import window
 from pganalytics.runtime.errors import ProblemFound, SettingsError
-from pganalytics.sink.dead_letter_list import DeadLetterList, Wanted, read_list
+from pganalytics.sink.dead_letter_list import DeadLetter, DeadLetterList, Wanted, read_list
 from pganalytics.sink.dead_letter_search import Found, parse_wanted, search
 from pganalytics.sink.letters import tidy
 from pganalytics.sink.records import Reason
@@ -25,6 +27,7 @@ from pganalytics.sink.records import Reason
 DUMPED_BYTES = 512
 PER_LINE = 16
 SHOWN_PER_FIELD = 300
+UNKNOWN = "?"
 
 SinceOption = Annotated[str | None, typer.Option(help="From this broker time: ISO 8601 (UTC), or an age: 15m, 2h, 1d.")]
 UntilOption = Annotated[str | None, typer.Option(help="Up to this broker time: as --since.")]
@@ -52,10 +55,23 @@ def list_(
     if not found.letters:
         console.print(Text("no dead letters match"))
         return
-    console.print(group_table(found))
-    console.print()
-    console.print(letter_table(found))
-    for line in next_lines(found):
+    show_list(found, console)
+    for line in next_lines(found, Advice(config)):
+        console.print(Text(line), soft_wrap=True)
+
+
+def show_list(found: DeadLetterList, console: Console) -> None:
+    """Tables where they have room; they would take reasons and places apart, so elsewhere it is a few lines for each."""
+    tables = group_table(found), letter_table(found)
+    widest = max(console.measure(table, options=console.options.update_width(sys.maxsize)).maximum for table in tables)
+    if widest <= console.width:
+        console.print(tables[0])
+        console.print()
+        console.print(tables[1])
+        return
+    for line in group_lines(found):
+        console.print(Text(line))
+    for line in ["", *letter_lines(found)]:
         console.print(Text(line), soft_wrap=True)
 
 
@@ -106,10 +122,19 @@ def group_table(found: DeadLetterList) -> Table:
         right = heading in ("letters", "not stored")
         table.add_column(heading, overflow="fold", justify="right" if right else "left", no_wrap=right or heading == "newest")
     for one in found.groups:
-        texts = (one.reason, one.collector or "?", one.metric or "?")
+        texts = (one.reason, one.collector or UNKNOWN, one.metric or UNKNOWN)
         counts = (str(one.letters), str(one.dead), f"{one.newest:%Y-%m-%d %H:%M:%S}")
         table.add_row(*(Text(tidy(text)) for text in texts), *counts, Text(tidy(one.detail)))
     return table
+
+
+def group_lines(found: DeadLetterList) -> list[str]:
+    """The same where a table has no room: what and how many, and below it whose and why."""
+    said = []
+    for one in found.groups:
+        said.append(f"{tidy(one.reason)}: {one.letters} letters, {one.dead} not stored, newest {one.newest:%Y-%m-%d %H:%M:%S}")
+        said.append(f"      collector {tidy(one.collector or UNKNOWN)}, metric {tidy(one.metric or UNKNOWN)}: {tidy(one.detail)}")
+    return said
 
 
 def letter_table(found: DeadLetterList) -> Table:
@@ -118,20 +143,38 @@ def letter_table(found: DeadLetterList) -> Table:
     for heading in ("at (UTC)", "now", "reason", "whose", "place"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "now")
     for one in found.letters:
-        whose = f"{one.collector}/{one.epoch}/{one.lane}/{one.seq}" if one.seq is not None else "?"
-        texts = (f"{one.at:%Y-%m-%d %H:%M:%S}", one.now, one.reason, whose, one.place)
-        table.add_row(*(Text(tidy(text)) for text in texts))
+        table.add_row(*map(Text, _letter(one)))
     return table
 
 
-def next_lines(found: DeadLetterList) -> list[str]:
+def letter_lines(found: DeadLetterList) -> list[str]:
+    """The same where a table has no room: what `show` takes is on a line of its own, whole."""
+    said = []
+    for one in found.letters:
+        at, now, reason, whose, place = _letter(one)
+        said += [f"{at}  {now}  {reason}", f"      {place}"]
+        said += [] if whose == UNKNOWN else [f"      {whose}"]
+    return said
+
+
+def _letter(one: DeadLetter) -> list[str]:
+    whose = f"{one.collector}/{one.epoch}/{one.lane}/{one.seq}" if one.seq is not None else UNKNOWN
+    return [tidy(text) for text in (f"{one.at:%Y-%m-%d %H:%M:%S}", one.now, one.reason, whose, one.place)]
+
+
+def next_lines(found: DeadLetterList, advice: Advice) -> list[str]:
     """What is not shown, and what to type next."""
     said = []
     if len(found.letters) < found.letters_total or len(found.groups) < found.groups_total:
         total = f"{found.letters_total} letters in {found.groups_total} groups"
         said.append(f"the newest of {total}; --limit shows more")
-    place = tidy(found.letters[0].place)
-    return [*said, f"next: pganalytics dead-letters show {place}; when mended: pganalytics replay dead-letters --dry-run --all"]
+    return [
+        *said,
+        "next:",
+        f"      {advice.command('dead-letters', 'show', found.letters[0].place)}",
+        "when mended:",
+        f"      {advice.command('replay', 'dead-letters', '--dry-run', '--all')}",
+    ]
 
 
 def lines(found: Found) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, printable, result_console
@@ -76,14 +77,14 @@ def merged(events: Iterable[Event]) -> Iterator[Line]:
     yield from sorted([*done, *lines.values()], key=lambda line: (line.last_us, line.first.id))
 
 
-def text_of(line: Line) -> str:
-    """One line for people, with nothing in it that could do anything to a terminal."""
+def cells_of(line: Line) -> tuple[str, str]:
+    """When it ended and what happened, for people, with nothing in it that could do anything to a terminal."""
     event = line.first
     lane = f" {event.lane}" if event.lane else ""
     seqs = f" seq {line.ranges}" if line.ranges else ""
     times = f" ({line.count} times since {_moment(event.at_us)})" if line.count > 1 else ""
     detail = f": {printable(event.detail)}" if event.detail else ""
-    return f"{_moment(line.last_us)} {event.kind} {printable(event.collector)}{lane}{seqs}{detail}{times}"
+    return _moment(line.last_us), f"{event.kind} {printable(event.collector)}{lane}{seqs}{detail}{times}"
 
 
 def as_json(event: Event) -> dict[str, Any]:
@@ -105,7 +106,12 @@ def as_json(event: Event) -> dict[str, Any]:
 
 
 def _print(line: Line, console: Console) -> None:
-    console.print(Text(text_of(line), style="bold red" if line.first.kind in ALARMS else ""))
+    """What does not fit on a line goes on below what happened, not below the time."""
+    grid = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(*map(Text, cells_of(line)), style="bold red" if line.first.kind in ALARMS else "")
+    console.print(grid)
 
 
 def _print_json(events: Iterable[Event]) -> None:

@@ -22,12 +22,13 @@ def list_(config: ConfigOption = None, *, json_output: JsonOption = False, verbo
         print(json.dumps([_line(name, one) for name, one in metrics.items()]))
         return
     table = Table(box=None, padding=(0, 1), pad_edge=False)
-    for heading in ("metric", "lane", "scope", "interval", "from preset", "server", "privilege"):
-        table.add_column(heading, overflow="fold", no_wrap=heading in ("metric", "lane", "interval"))
+    for heading in ("metric", "lane", "scope", "every", "preset", "needs server, right"):
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("metric", "lane", "scope", "every", "preset"))
     for name, one in metrics.items():
         schema = one.schema
         privilege = one.privilege.split(" (")[0]
-        cells = (name, schema.lane, schema.scope, f"{schema.interval_s} s", one.preset, one.needs, privilege)
+        needs = ", ".join(each for each in (one.needs, privilege) if each not in ("", "none"))
+        cells = (name, schema.lane, schema.scope, f"{schema.interval_s} s", one.preset, needs)
         table.add_row(*(Text(printable(cell)) for cell in cells))
     result_console().print(table)
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from pganalytics.cli.advice import Advice
 from pganalytics.embedded.errors import EmbeddedError
 from pganalytics.runtime.errors import PgAnalyticsError
 from pganalytics.runtime.logs import set_up_logging
@@ -39,8 +40,9 @@ def printable(text: str) -> str:
 
 
 def result_console() -> Console:
-    """Standard output for tables. Not a terminal: wide enough that nothing is cut."""
-    return Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+    """Standard output for tables. Not a terminal: wide enough that nothing is cut. With NO_COLOR it is plain text."""
+    console = Console(highlight=False) if sys.stdout.isatty() else Console(highlight=False, width=PIPE_COLUMNS)
+    return Console(highlight=False, width=console.width, color_system=None) if console.no_color else console
 
 
 def guarded(command: Callable[..., None]) -> Callable[..., None]:
@@ -48,12 +50,13 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
+        tell = functools.partial(fail, verbose=kwargs.get("verbose", False), advice=Advice(kwargs.get("config")))
         try:
             command(*args, **kwargs)
         except PgAnalyticsError as error:
-            code = fail(error, error.exit_code, verbose=kwargs.get("verbose", False))
+            code = tell(error, error.exit_code)
         except EmbeddedError as error:
-            code = fail(error, UNREACHABLE, verbose=kwargs.get("verbose", False))
+            code = tell(error, UNREACHABLE)
         except KeyboardInterrupt:
             code = INTERRUPTED
         except BrokenPipeError:
@@ -64,7 +67,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
         except Exception as error:  # noqa: BLE001 - the last place that can say anything
             unexpected = RuntimeError(f"crashed: {error!r}; please report it, with the output of the same command and -v")
             unexpected.__cause__ = error
-            code = fail(unexpected, CRASH, verbose=kwargs.get("verbose", False))
+            code = tell(unexpected, CRASH)
         else:
             return
         raise typer.Exit(code)
@@ -72,12 +75,12 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def fail(error: BaseException, code: int, *, verbose: bool) -> int:
+def fail(error: BaseException, code: int, *, verbose: bool, advice: Advice = Advice()) -> int:
     """Print an error for people; the exit code."""
     if verbose:
         traceback.print_exception(error)
     for line in str(error).splitlines() or [type(error).__name__]:
-        say(f"pganalytics: {line}")
+        say(f"pganalytics: {advice.completed(line)}")
     return code
 
 

@@ -34,7 +34,7 @@ def _role(look: ServerLook) -> Iterator[Finding]:
     """A superuser has all the rest; he is seen here where the settings allow him."""
     role = identifier(look.role)
     if look.superuser:
-        cure = "use a role of its own: pganalytics check --print-role-sql"
+        cure = "use a role of its own: `pganalytics check --print-role-sql` prints it"
         yield Finding(
             Level.WARNING, "role", f"{look.role} is a superuser: objects planted in a database run with its rights", cure
         )

@@ -11,8 +11,9 @@ HEAD = """\
 Made from the list in `src/pganalytics/runtime/self_metrics.py` by `make docs`.
 
 Each service answers `GET /metrics` in Prometheus' text format, at `http_host` and `http_port` of its section of the settings:
-by default `127.0.0.1`, with port 9611 for `collect`, 9612 for `streams` and 9613 for `sink`. A second process of a service on
-one machine needs another port; 0 switches the endpoint off. There is neither a password nor TLS: whoever reaches the address
+by default `127.0.0.1`, with port 9611 for `collect`, 9621 for `streams` and 9641 for `sink`. `streams --workers N`
+takes as many ports from its first one on: the default has room for 20 before the sink's. Any other second process of a service
+on one machine needs another port; 0 switches the endpoint off. There is neither a password nor TLS: whoever reaches the address
 may read the names of collectors.
 
 Sizes are bytes, durations are seconds, times are seconds since 1970. Counters begin at 0 with the process. Beside these, each

@@ -256,7 +256,7 @@ class Streams(Section):
     session_timeout_s: float = Field(6, ge=6, le=300, description="After how long a dead worker's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
     http_host: HttpHost = "127.0.0.1"
-    http_port: HttpPort = 9612
+    http_port: HttpPort = 9621
 
 
 class Sink(Section):
@@ -274,7 +274,7 @@ class Sink(Section):
     session_timeout_s: float = Field(10, ge=6, le=300, description="After how long a dead sink's partitions move.")
     stop_timeout_s: float = Field(20, ge=1, le=600, description="Seconds from SIGTERM to the end of the process.")
     http_host: HttpHost = "127.0.0.1"
-    http_port: HttpPort = 9613
+    http_port: HttpPort = 9641
 
 
 class Log(Section):

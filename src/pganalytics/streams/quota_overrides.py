@@ -110,6 +110,13 @@ def merged(override: Override, default: QuotaSettings) -> Rates:
     )
 
 
+def override_of(collector: str, overrides: Mapping[str, Override]) -> Override | None:
+    """The one that counts: its own, else that of the first pattern that fits; None: the default is its quota."""
+    if collector in overrides:
+        return overrides[collector]
+    return next((overrides[name] for name in in_order(overrides) if is_pattern(name) and _fits(name)(collector)), None)
+
+
 class Tariff:
     """All quotas at one time. For one thread: it remembers what it found, in bounds."""
 
@@ -118,7 +125,7 @@ class Tariff:
         limits = {name: Limits.of(merged(overrides[name], default)) for name in in_order(overrides)}
         self._own = {name: each for name, each in limits.items() if not is_pattern(name)}
         self._patterns: list[tuple[Callable[[str], object], Limits]] = [
-            (re.compile(translate(name.replace("[", "[[]"))).match, each) for name, each in limits.items() if is_pattern(name)
+            (_fits(name), each) for name, each in limits.items() if is_pattern(name)
         ]
         self._found: Bounded[str, Limits] = Bounded(MOST_REMEMBERED)
 
@@ -132,6 +139,10 @@ class Tariff:
             found = next((limits for fits, limits in self._patterns if fits(collector)), self._default)
             self._found.put(collector, found)
         return found
+
+
+def _fits(pattern: str) -> Callable[[str], object]:
+    return re.compile(translate(pattern.replace("[", "[[]"))).match
 
 
 def _weight(pattern: str) -> int:

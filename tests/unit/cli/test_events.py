@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from pganalytics.cli.events import as_json, merged, text_of
+from pganalytics.cli.events import as_json, cells_of, merged
 from pganalytics.cli.gaps import fates
 from pganalytics.schemas.events import Event, EventKind, Source
 from pganalytics.schemas.identity import Lane, Stream
@@ -27,7 +27,7 @@ ONE = Event(
 
 
 def texts(*events: Event) -> list[str]:
-    return [text_of(line) for line in merged(events)]
+    return [" ".join(cells_of(line)) for line in merged(events)]
 
 
 def test_events_alike_are_one_line_with_their_union() -> None:

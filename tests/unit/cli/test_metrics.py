@@ -50,7 +50,7 @@ def test_the_list_has_all(config: str) -> None:
     assert code == 0
     lines = {line.split()[0]: line.split() for line in text.splitlines()}
     assert set(lines) == {"metric", "tickets"} | set(builtin_schemas())
-    assert lines["tickets"] == ["tickets", "normal", "instance", "60", "s", "own", "15", "pg_monitor"]
+    assert lines["tickets"] == ["tickets", "normal", "instance", "60", "s", "own", "15,", "pg_monitor"]
     assert lines["heartbeat"][:6] == ["heartbeat", "critical", "instance", "30", "s", "minimal"]
     said = json.loads(invoke("list", "--json", "-c", config)[1])
     assert {one["name"] for one in said} == {"tickets"} | set(builtin_schemas())

@@ -1,18 +1,26 @@
 """The screen names what is wrong and what to type; hostile names do nothing to a terminal."""
 
 import io
+import shlex
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 from rich.console import Console
 
+from pganalytics.cli.advice import Advice
+from pganalytics.cli.main import build_app
 from pganalytics.cli.status.facts import Facts, Group, KafkaSide, LaneLag
-from pganalytics.cli.status.problems import problems
+from pganalytics.cli.status.problems import Problem, problems
 from pganalytics.cli.status.screen import show
+from pganalytics.runtime.settings import Quota
 from pganalytics.schemas.identity import Lane
 from pganalytics.sink.epoch_ends import OddEpoch, Suspect
 from pganalytics.sink.overview import Collector, Noticed, Overview
 from pganalytics.sink.report import AuditReport, Counts
+from pganalytics.streams.quota_overrides import Override
 from pganalytics.streams.quota_topic import Listed
 
 DAY = 86_400.0
@@ -26,8 +34,12 @@ AUDIT = AuditReport(False, {"db1": COUNTS})
 STORE = Overview((WELL,), (), AUDIT)
 
 
+def judged(facts: Facts, config: Path | None = None) -> list[Problem]:
+    return problems(facts, beat_s=30, quota=Quota(), advice=Advice(config))
+
+
 def found(*, kafka: KafkaSide | None = KAFKA, store: Overview | None = STORE) -> list[str]:
-    return [f"{one.about}: {one.what} | {one.todo}" for one in problems(Facts(kafka, store, ()), beat_s=30)]
+    return [f"{one.about}: {one.what} | {one.todo}" for one in judged(Facts(kafka, store, ()))]
 
 
 def with_lag(**changes: object) -> KafkaSide:
@@ -67,8 +79,8 @@ def test_nothing_is_wrong_with_what_is_well() -> None:
         (
             with_lag(seconds=1.5 * DAY + 1, lane="deferred"),
             [
-                "sink: lane deferred is behind by more than half of what Kafka keeps: records will be lost | "
-                "start more of it: pganalytics sink"
+                "sink: lane deferred is behind by more than half of what Kafka keeps: records will be lost; "
+                "start more of it (on one machine: with another http_port) | pganalytics sink"
             ],
         ),
         (replace(KAFKA, problems=("topic t: bad: mend it",)), ["kafka: topic t: bad | mend it"]),
@@ -86,7 +98,10 @@ def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
     ("store", "wanted"),
     [
         (with_collector(heartbeat_age_s=90.0), []),
-        (with_collector(heartbeat_age_s=91.0), ["db1: no heartbeat for 91 s | look at its agent host:1: pganalytics collect"]),
+        (
+            with_collector(heartbeat_age_s=91.0),
+            ["db1: no heartbeat for 91 s: does its agent run, host:1? | pganalytics collect"],
+        ),
         (with_collector(heartbeat_age_s=91.0, ended=True), []),
         (
             with_collector(up=False, error="refused"),
@@ -107,7 +122,10 @@ def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
         (with_counts(emitted=10), ["audit: the counts do not add up | pganalytics audit --deep"]),
         (
             replace(STORE, events=(Noticed("db1", "deferred", 3, 8.0), Noticed("db1", "gap", 3, 8.0))),
-            ["db1: over its quota, 8 s ago | pganalytics quota set NAME"],
+            [
+                "db1: over its quota, 8 s ago | "
+                "pganalytics quota set db1 --records-per-s 10 --rows-per-s 4000 --bytes-per-s 400000"
+            ],
         ),
         (replace(STORE, events=(Noticed("db1", "dead_lettered", 1, 8.0),)), []),
         (
@@ -119,6 +137,49 @@ def test_of_the_pipeline(kafka: KafkaSide, wanted: list[str]) -> None:
 )
 def test_of_the_fleet(store: Overview, wanted: list[str]) -> None:
     assert found(store=store) == wanted
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [
+        ({"db1": Override(records_per_s=0.1)}, "--records-per-s 0.2 --rows-per-s 4000 --bytes-per-s 400000"),
+        ({"db1": Override(burst_s=90)}, "--records-per-s 10 --rows-per-s 4000 --bytes-per-s 400000 --burst-s 90"),
+        ({"db*": Override(rows_per_s=1e6)}, "--records-per-s 10 --rows-per-s 2000000 --bytes-per-s 400000"),
+        ({"other*": Override(rows_per_s=1e6)}, "--records-per-s 10 --rows-per-s 4000 --bytes-per-s 400000"),
+    ],
+)
+def test_a_quota_to_paste_is_twice_the_one_that_counts(overrides: dict[str, Override], options: str) -> None:
+    """What it leaves out would fall back to the settings."""
+    store = replace(STORE, events=(Noticed("db1", "shed", 3, 8.0),))
+    (line,) = found(kafka=replace(KAFKA, quotas=Listed(overrides, {})), store=store)
+    assert line.endswith(f" | pganalytics quota set db1 {options}")
+    assert found(kafka=None, store=store)[0].endswith(" | pganalytics quota list"), "nobody knows which counts"
+
+
+def test_each_command_to_type_is_one_of_ours_and_names_the_settings() -> None:
+    """Parsed as the command line parses it, with a name that a shell would take apart."""
+    name = "[::1]:5432"
+    odd = OddEpoch("orphaned", Suspect(name, 7, None, None, None), {Lane.NORMAL: 3}, {})
+    wrong = AuditReport(False, {name: replace(COUNTS, missing=1, dead=1, duplicates=1)}, epochs=(odd,))
+    sick = replace(WELL, name=name, up=False, unreadable=1)
+    silent = replace(WELL, heartbeat_age_s=999.0)
+    events = (Noticed(name, "shed", 1, 1.0), Noticed("a topic", "dead_lettered", 1, 1.0), Noticed("-v", "shed", 1, 1.0))
+    store = Overview((sick, silent), events, wrong)
+    late = (*LAGS, LaneLag("sink", "bulk", 7, 2 * DAY, 3 * DAY))
+    kafka = KafkaSide((Group("streams", ()), Group("sink", ())), late, Listed({}, {"db*": "no number"}), ())
+    todos = [one.todo for one in judged(Facts(kafka, store, ()), Path("my settings.toml"))]
+    assert len(todos) == 14
+    for todo in todos:
+        words = shlex.split(todo)
+        assert words[0] == "pganalytics"
+        command: Any = typer.main.get_command(build_app())
+        arguments = words[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[arguments.pop(0)]
+        given = command.make_context("", arguments).params
+        assert given["config"] == Path("my settings.toml")
+        assert {given.get(key) for key in ("target", "collector", "name")} <= {None, name}
+    assert sum(name in todo for todo in todos) == 4
 
 
 def test_nobody_is_silent_because_we_are_late_or_do_not_know_how_late() -> None:
@@ -138,7 +199,7 @@ def test_a_spool_that_is_gone_is_named() -> None:
 def shown(facts: Facts, width: int, *, terminal: bool = False) -> str:
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, force_terminal=terminal, no_color=not terminal)
-    show(facts, problems(facts, beat_s=30), console, silent_s=90)
+    show(facts, judged(facts), console, silent_s=90)
     return out.getvalue()
 
 
@@ -148,6 +209,21 @@ def test_the_screen_fits_and_says_all(width: int) -> None:
     assert max(map(len, text.splitlines())) <= width
     for word in ("host:1: 1 targets, 10 s ago, spool 3 (999 B)", "critical", "db1", "99.9%", "stored 9", "nobody", "all well"):
         assert word in text
+
+
+def test_a_number_is_not_taken_apart_from_its_name() -> None:
+    large = replace(COUNTS, emitted=10**9, stored=10**9 - 3, in_kafka=1, missing=2)
+    events = tuple(
+        Noticed("db1", kind, 12_345, 1.0) for kind in ("deferred", "gap", "gap_filled", "slowed", "shed", "silent", "back")
+    )
+    text = shown(Facts(KAFKA, replace(STORE, events=events, audit=replace(AUDIT, collectors={"db1": large})), ()), 80)
+    lines = text.splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith("ledger"))
+    assert lines[first : first + 2] == [
+        "ledger  emitted 1000000000, stored 999999997, dead 0, shed 0, in_spool 0,",
+        "        in_kafka 1, missing 2",
+    ]
+    assert "        silent 12345, slowed 12345 in 15 min" in lines
 
 
 def test_hostile_names_do_nothing_to_a_terminal() -> None:

@@ -13,6 +13,7 @@ import pytest
 from pganalytics.runtime.crew import Crew, Order, ports_of
 from pganalytics.runtime.errors import Crash, PgAnalyticsError, SettingsError, Unreachable
 from pganalytics.runtime.lifecycle import Lifecycle
+from pganalytics.runtime.settings import Collect, Kafka, Sink, Streams
 from waiting import until
 
 TELLS = """
@@ -119,7 +120,14 @@ def is_alive(pid: int) -> bool:
 
 
 def test_every_worker_has_a_port_of_its_own() -> None:
-    assert ports_of(9612, 3) == [9612, 9613, 9614]
+    assert ports_of(9621, 3) == [9621, 9622, 9623]
     assert ports_of(0, 3) == [0, 0, 0]
     with pytest.raises(SettingsError, match="the highest is 65535"):
         ports_of(65534, 3)
+
+
+def test_services_of_the_default_settings_run_side_by_side_with_any_number_of_workers() -> None:
+    streams, partitions = Streams(), Kafka().partitions
+    others = {Collect().http_port, Sink().http_port}
+    assert len(others) == 2
+    assert not others & {*ports_of(streams.http_port, partitions)}, "more workers than partitions are refused"

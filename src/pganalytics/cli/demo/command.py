@@ -23,6 +23,7 @@ from pganalytics.cli.demo.screen import Screen
 from pganalytics.cli.demo.servers import DemoServers, start_servers
 from pganalytics.cli.demo.services import DemoServices, write_settings
 from pganalytics.cli.demo.tail import COLLECTED, TopicTail
+from pganalytics.cli.demo.targets import TargetTender
 from pganalytics.cli.demo.watch import STORED, Watch
 from pganalytics.cli.demo.workload import start_workload
 from pganalytics.cli.shell import JsonOption, VerboseOption, result_console, say
@@ -120,7 +121,8 @@ def _demo(folder: Path, plan: Plan, screen: Screen, lifecycle: Lifecycle, stack:
     tail = TopicTail(settings)
     tail.start(watching)
     breaker = build_breaker(plan.breaks, services, servers, screen.tell)
-    _watch(plan, services, Watch(settings, tail), breaker, screen, lifecycle, (workload, watching))
+    tender = TargetTender(servers.targets)
+    _watch(plan, services, tender, Watch(settings, tail), breaker, screen, lifecycle, (workload, watching))
     _end(workload)
     _drain(settings, services, screen)
     return measure(settings, servers, began_us=began_us, breaks=breaker.done)
@@ -142,6 +144,7 @@ def build_breaker(
 def _watch(
     plan: Plan,
     services: DemoServices,
+    tender: TargetTender,
     watch: Watch,
     breaker: Breaker,
     screen: Screen,
@@ -157,7 +160,7 @@ def _watch(
         if plan.seconds is not None and passed >= plan.seconds and breaker.may_end(passed):
             break
         breaker.step(passed, collected=sample.records.get(COLLECTED, 0), stored=sample.records.get(STORED, 0))
-        for line in services.tend(down=breaker.down):
+        for line in [*services.tend(down=breaker.down), *tender.tend(time.monotonic(), sample.down)]:
             screen.tell(line)
         for helper in helpers:
             if helper.failure is not None:

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pganalytics.cli.demo.watch import STAGES, STORED, Sample
+from pganalytics.cli.shell import printable
 
 NEWS_SHOWN = 6
 PLAIN_EVERY_S = 5.0
@@ -55,15 +56,16 @@ class Screen:
             self._live = None
 
     def show(self, sample: Sample, *, down: str | None = None) -> None:
-        """A new sample. `down`: what is dead now."""
+        """A new sample. `down`: what the demo has killed."""
+        dead = ", ".join([*([down] if down else []), *map(printable, sample.down)])
         self._samples.append(sample)
         while len(self._samples) > 2 and sample.at_s - self._samples[1].at_s >= SMOOTHING_S:
             self._samples.popleft()
         if self._live is not None:
-            self._live.update(self._picture(sample, down))
+            self._live.update(self._picture(sample, dead))
         elif sample.at_s - self._shown_at >= PLAIN_EVERY_S:
             self._shown_at = sample.at_s
-            self.tell(self._line(sample) + (f", {down} is down" if down else ""))
+            self.tell(self._line(sample) + (f", down: {dead}" if dead else ""))
 
     def _line(self, sample: Sample) -> str:
         before = self._samples[0]
@@ -74,7 +76,7 @@ class Screen:
         ]
         return ", ".join([*stages, _lags(sample), f"events {_events(sample)}"])
 
-    def _picture(self, sample: Sample, down: str | None) -> Group:
+    def _picture(self, sample: Sample, dead: str) -> Group:
         before = self._samples[0]
         stages = Table(title="records", title_justify="left", box=None, padding=(0, 2))
         for heading in ("stage", "records", "records/s", "rows/s"):
@@ -88,7 +90,7 @@ class Screen:
             )
         footer = Text(f"{_lags(sample)}   events: {_events(sample)}   stored rows: {sample.rows.get(STORED, 0)}")
         keys = Text("Ctrl-C drains the pipeline and proves the count", style="dim")
-        trouble = [Text(f"{down} is down", style="bold red")] if down else []
+        trouble = [Text(f"down: {dead}", style="bold red")] if dead else []
         return Group(*map(Text, self._news), Text(), *trouble, stages, Text(), _statements(sample), Text(), footer, keys)
 
 

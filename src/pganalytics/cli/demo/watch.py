@@ -42,6 +42,11 @@ SPOOLS = """
 select coalesce(sum(spool_records), 0)::bigint, coalesce(sum(spool_bytes), 0)::bigint
 from (select distinct on (agent) spool_records, spool_bytes from metrics.heartbeat order by agent, collected_at desc) newest
 """
+DOWN = """
+select collector
+from (select distinct on (collector) collector, up from metrics.heartbeat order by collector, collected_at desc) newest
+where not up order by 1
+"""
 EVENTS = "select kind, count(*)::bigint from pganalytics.events group by 1 order by 1"
 POSITIONS = "select topic, partition, next_offset from pganalytics.positions"
 
@@ -61,7 +66,7 @@ class TopStatement:
 
 @dataclass(frozen=True)
 class Sample:
-    """One look. Lags in records; `None` when the one to be asked did not answer."""
+    """One look. Lags in records; `None` when the one to be asked did not answer. `down`: targets, as their heartbeats say."""
 
     at_s: float
     records: dict[str, int]
@@ -72,6 +77,7 @@ class Sample:
     spool_bytes: int = 0
     events: dict[str, int] = field(default_factory=dict)
     statements: tuple[TopStatement, ...] = ()
+    down: tuple[str, ...] = ()
 
     def rate(self, before: "Sample", stage: str, *, rows: bool = False) -> float:
         """Records (or rows) per second since another sample."""
@@ -118,10 +124,11 @@ class Watch:
             rows[STORED] = cursor.execute(stored_rows()).fetchall()[0][0]
             statements = tuple(TopStatement(*row) for row in cursor.execute(TOP_STATEMENTS, (WINDOW_S, TOP)).fetchall())
             spool_records, spool_bytes = cursor.execute(SPOOLS).fetchall()[0]
+            down = tuple(name for (name,) in cursor.execute(DOWN).fetchall())
             events: dict[str, int] = dict(cursor.execute(EVENTS).fetchall())
             positions = {(topic, part): offset for topic, part, offset in cursor.execute(POSITIONS).fetchall()}
         behind = self._behind(positions, sink=True)
-        return Sample(now, records, rows, self._streams_lag(), behind, spool_records, spool_bytes, events, statements)
+        return Sample(now, records, rows, self._streams_lag(), behind, spool_records, spool_bytes, events, statements, down)
 
     def _streams_lag(self) -> int | None:
         collected = [self._topics.collected(lane) for lane in LANES]

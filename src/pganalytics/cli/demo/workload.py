@@ -2,6 +2,7 @@
 
 import random
 import time
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 
 import psycopg
@@ -10,6 +11,7 @@ from pganalytics.cli.demo.servers import DemoTarget
 from pganalytics.runtime.lifecycle import Lifecycle
 
 ROUND_S = 0.5
+AWAY_S = 1.0
 KINDS = 300
 """Statements of so many different shapes appear over time: each has a queryid of its own."""
 SCHEMA = """
@@ -46,9 +48,21 @@ def start_workload(target: DemoTarget, lifecycle: Lifecycle) -> None:
 
 
 def _work(target: DemoTarget, lifecycle: Lifecycle) -> None:
+    """A server that goes away does without it, and has it again when it is back."""
     chance = random.Random(target.name)  # noqa: S311 - a workload, not a secret
-    connections = [psycopg.connect(target.server.conninfo(name), autocommit=True) for name in target.databases]
-    try:
+    while not lifecycle.stopping:
+        try:
+            _work_connected(target, chance, lifecycle)
+        except psycopg.OperationalError:
+            lifecycle.stop.wait(AWAY_S)
+
+
+def _work_connected(target: DemoTarget, chance: random.Random, lifecycle: Lifecycle) -> None:
+    with ExitStack() as stack:
+        connections = [
+            stack.enter_context(closing(psycopg.connect(target.server.conninfo(name), autocommit=True)))
+            for name in target.databases
+        ]
         for connection in connections:
             connection.execute(SCHEMA)
         while not lifecycle.stopping:
@@ -56,9 +70,6 @@ def _work(target: DemoTarget, lifecycle: Lifecycle) -> None:
             for connection in connections:
                 _round(connection, chance, busy=int(began) % 30 < 10)
             lifecycle.stop.wait(max(0.0, ROUND_S - (time.monotonic() - began)))
-    finally:
-        for connection in connections:
-            connection.close()
 
 
 def _round(connection: psycopg.Connection[tuple[object, ...]], chance: random.Random, *, busy: bool) -> None:

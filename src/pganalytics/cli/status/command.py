@@ -2,9 +2,10 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
+from pganalytics.cli.advice import Advice
 from pganalytics.cli.shell import ConfigOption, JsonOption, VerboseOption, load, result_console
 from pganalytics.cli.status.facts import Facts, read_facts
 from pganalytics.cli.status.problems import SILENT_BEATS, Problem, problems
@@ -19,9 +20,11 @@ BEAT_S = 30.0
 def run(config: ConfigOption = None, *, json_output: JsonOption = False, verbose: VerboseOption = False) -> None:
     """Exit code 1 when something is wrong, 69 when Kafka or the store cannot be asked; what the other says is shown."""
     settings = load(config, verbose=verbose)
+    advice = Advice(config)
     facts = read_facts(settings)
+    facts = replace(facts, away=tuple(map(advice.completed, facts.away)))
     beat_s = beat_of(settings)
-    found = problems(facts, beat_s=beat_s)
+    found = problems(facts, beat_s=beat_s, quota=settings.streams.quota, advice=advice)
     if json_output:
         print(json.dumps(as_json(facts, found)))
     else:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -12,6 +13,7 @@ from pganalytics.cli.status.problems import OVER_QUOTA, Problem, pipeline_s, sil
 from pganalytics.sink.overview import Collector, Overview
 
 UNKNOWN = "?"
+INDENT = 8
 MOST_TARGETS = 20
 """Those that are sick first; all are in the JSON."""
 
@@ -27,8 +29,11 @@ def show(facts: Facts, found: Sequence[Problem], console: Console, *, silent_s: 
         late_s = None if facts.kafka is None else pipeline_s(facts.kafka)
         _show_store(facts.store, console, late_s, silent_s)
     for problem in found:
-        line = Text("wrong ", style="bold red") + Text(f"{printable(problem.about)}: {printable(problem.what)}", style="red")
-        console.print(line)
+        wrong = Table.grid(padding=(0, 1, 0, 0), pad_edge=False)
+        wrong.add_column(style="bold red", no_wrap=True)
+        wrong.add_column(style="red", overflow="fold")
+        wrong.add_row("wrong", Text(f"{printable(problem.about)}: {printable(problem.what)}"))
+        console.print(wrong)
         console.print(Text(f"      {printable(problem.todo)}"), soft_wrap=True)
     if not found and not facts.away:
         console.print(Text("all well", style="green"))
@@ -41,16 +46,29 @@ def _show_store(store: Overview, console: Console, late_s: float | None, silent_
         console.print(Text(f"and {len(sick) - MOST_TARGETS} more: --json has all"))
     total = store.audit.total
     parts = ("emitted", "stored", "dead", "shed", "in_spool", "in_kafka", "missing")
-    console.print(Text("ledger  " + ", ".join(f"{part} {getattr(total, part)}" for part in parts)))
+    _print_parts("ledger", [f"{part} {getattr(total, part)}" for part in parts], console)
     over = [f"{printable(one.collector)} {one.kind}" for one in store.events if one.kind in OVER_QUOTA]
     kinds: dict[str, int] = {}
     for one in store.events:
         kinds[one.kind] = kinds.get(one.kind, 0) + one.count
-    console.print(
-        Text("events  " + (", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items())) or "none") + " in 15 min")
-    )
-    console.print(Text("quotas  over: " + (", ".join(over) or "nobody")))
+    named = [f"{kind} {count}" for kind, count in sorted(kinds.items())] or ["none"]
+    _print_parts("events", [*named[:-1], f"{named[-1]} in 15 min"], console)
+    _print_parts("quotas", [f"over: {over[0]}", *over[1:]] if over else ["over: nobody"], console)
     console.print()
+
+
+def _print_parts(label: str, parts: Sequence[str], console: Console) -> None:
+    """On a line, or on several below one another: no part is taken apart from its number."""
+    lines = [""]
+    for part in parts:
+        longer = f"{lines[-1]}, {part}" if lines[-1] else part
+        if lines[-1] and cell_len(longer) + 1 > console.width - INDENT:
+            lines[-1] += ","
+            longer = part
+            lines.append("")
+        lines[-1] = longer
+    for number, line in enumerate(lines):
+        console.print(Text(f"{'' if number else label:<{INDENT}}{line}"))
 
 
 def _services(facts: Facts) -> Table:
