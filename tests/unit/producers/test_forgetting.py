@@ -2,14 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 
 import pytest
 
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
-from pganalytics.producers.knocks import Done
+from pganalytics.producers.knocks import Doors
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.results import Collected, Discovered, Failed, Outcome
@@ -20,7 +20,7 @@ from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.measurements import build_measurements
 from pganalytics.runtime.self_metrics import Service
-from pganalytics.runtime.settings import Settings, Target
+from pganalytics.runtime.settings import Settings
 from pganalytics.schemas.metric import builtin_schemas
 from waiting import until
 
@@ -50,26 +50,8 @@ class Server:
         return BROKEN
 
 
-class Open:
-    """Everybody is at home."""
-
-    def start(self, lifecycle: Lifecycle) -> None:
-        """Nothing to begin."""
-
-    def knock(self, target: Target, done: Done) -> None:
-        done(None)
-
-
-@pytest.fixture
-def lifecycle() -> Iterator[Lifecycle]:
-    made = Lifecycle()
-    yield made
-    made.request_stop("test is over")
-    assert made.join_all(time.monotonic() + 10) == []
-
-
 def test_a_database_that_comes_again_is_not_taken_for_the_one_that_went(
-    lifecycle: Lifecycle, caplog: pytest.LogCaptureFixture
+    lifecycle: Lifecycle, doors: Doors, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It is read at once, although the failures of the other one had paused it for an hour; and that it fails too is told."""
     caplog.set_level(logging.INFO)
@@ -80,7 +62,7 @@ def test_a_database_that_comes_again_is_not_taken_for_the_one_that_went(
     pauses = Pauses(3600.0)
     for _ in range(12):
         pauses.note(JobKey("one", "sizes", "shop"), BROKEN, time.monotonic(), jitter=1.0)
-    dispatch = Dispatch(jobs, Workers(2), pauses, server, Open(), states, Meters(build_measurements(Service.COLLECT)))
+    dispatch = Dispatch(jobs, Workers(2), pauses, server, doors, states, Meters(build_measurements(Service.COLLECT)))
     dispatch.start(lifecycle)
     server.databases = {"shop"}
     until(lambda: states["one"].seen()[1].get("skipped.backoff", 0) > 2)

@@ -10,7 +10,7 @@ import pytest
 from pganalytics.producers.answers import Answer, Questions, Reply
 from pganalytics.producers.collectors import Job, resolve_jobs
 from pganalytics.producers.dispatch import Dispatch
-from pganalytics.producers.knocks import Done
+from pganalytics.producers.knocks import Doors
 from pganalytics.producers.meters import Meters
 from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.records import Snapshot
@@ -68,44 +68,28 @@ class Server:
         """Nothing is remembered."""
 
 
-class Open:
-    """Everybody is at home."""
-
-    def start(self, lifecycle: Lifecycle) -> None:
-        """Nothing to begin."""
-
-    def knock(self, target: Target, done: Done) -> None:
-        done(None)
-
-
-@pytest.fixture
-def lifecycle() -> Iterator[Lifecycle]:
-    made = Lifecycle()
-    yield made
-    made.request_stop("test is over")
-    assert made.join_all(time.monotonic() + 10) == []
-
-
-def begin(lifecycle: Lifecycle, server: Server) -> TargetState:
+def begin(lifecycle: Lifecycle, doors: Doors, server: Server) -> TargetState:
     state = TargetState()
     meters = Meters(build_measurements(Service.COLLECT))
-    Dispatch(jobs_of(0.5), Workers(2), Pauses(0.01), server, Open(), {"one": state}, meters).start(lifecycle)
+    Dispatch(jobs_of(0.5), Workers(2), Pauses(0.01), server, doors, {"one": state}, meters).start(lifecycle)
     return state
 
 
-def test_databases_that_are_due_together_are_read_in_turn_and_nobody_for_longer_than_that(lifecycle: Lifecycle) -> None:
+def test_databases_that_are_due_together_are_read_in_turn_and_nobody_for_longer_than_that(
+    lifecycle: Lifecycle, doors: Doors
+) -> None:
     server = Server()
-    begin(lifecycle, server)
+    begin(lifecycle, doors, server)
     until(lambda: sum(map(len, server.turns)) >= 5 * len(DATABASES))
     assert {name for turn in server.turns for name in turn} == set(DATABASES)
     assert max(map(len, server.turns)) <= MOST_TOGETHER
     assert len(server.turns) < 2 * len(DATABASES), "most come together with others"
 
 
-def test_who_waits_behind_a_locked_database_is_read_by_the_next_worker(lifecycle: Lifecycle) -> None:
+def test_who_waits_behind_a_locked_database_is_read_by_the_next_worker(lifecycle: Lifecycle, doors: Doors) -> None:
     """The reading that failed ends the turn. The rest of it waits again at once, and is not counted as skipped."""
     server = Server(locked=DATABASES[::5])
-    state = begin(lifecycle, server)
+    state = begin(lifecycle, doors, server)
     until(lambda: sum(map(len, server.turns)) >= 5 * len(DATABASES))
     read = [name for turn in server.turns for name in turn if name not in server.locked]
     assert set(read) == set(DATABASES) - server.locked
