@@ -10,7 +10,7 @@ def stands_for_hours(seconds: float) -> float:
     return float(os.environ.get("LONG_S", seconds))
 
 
-def until(condition: Callable[[], object], timeout_s: float = 30, *, every_s: float = 0.05, what: str = "condition") -> None:
+def until(condition: Callable[[], object], timeout_s: float = 60, *, every_s: float = 0.05, what: str = "condition") -> None:
     """Poll; fails the test when the time is up."""
     deadline = time.monotonic() + timeout_s
     while not condition():

@@ -63,7 +63,7 @@ def test_control_offsets_that_are_committed_before_the_store_lose_a_batch(
         feed.admit(*(record("c", seq) for seq in range(1, DIES_AT_SEQ)))
         until(lambda: stored.stored() == DIES_AT_SEQ - 1)
         feed.admit(record("c", DIES_AT_SEQ))
-        assert services.children["sink"].wait(30) == -signal.SIGKILL, services.log("sink")
+        assert services.children["sink"].wait(60) == -signal.SIGKILL, services.log("sink")
         services.start("sink", fault=fault)
         feed.admit(*(record("c", seq) for seq in range(DIES_AT_SEQ + 1, 41)))
         feed.admit(heartbeat("c", 1, {Lane.NORMAL: 40}), lane=Lane.CRITICAL)

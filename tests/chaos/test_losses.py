@@ -44,7 +44,6 @@ def told(settings: Settings, kind: str) -> set[tuple[str, int, str, int]]:
         return set(connection.execute(text, [kind]).fetchall())
 
 
-@pytest.mark.timeout(400)
 def test_what_the_streams_drop_is_repaired(settings: Settings, tmp_path: Path) -> None:
     chosen = lossy_run(settings, tmp_path, repair=True)
     emitted = read_oracle(tmp_path / "oracle.jsonl")
@@ -56,7 +55,6 @@ def test_what_the_streams_drop_is_repaired(settings: Settings, tmp_path: Path) -
     assert not told(chosen, "missing")
 
 
-@pytest.mark.timeout(400)
 @pytest.mark.parametrize("dies_at", ["", "writer.mark_missing:1", "writer.mark_missing:end"])
 def test_with_repair_off_what_the_streams_drop_is_missing_exactly(dies_at: str, settings: Settings, tmp_path: Path) -> None:
     """Also when the sink dies after it told and before it wrote it down, or just after. And the control of the

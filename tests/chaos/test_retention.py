@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import psycopg
-import pytest
 from confluent_kafka import TopicPartition
 
 from chaos.oracle import Key, compare, read_oracle
@@ -43,7 +42,6 @@ def told(settings: Settings) -> tuple[int, bool | None]:
     return places, by_streams
 
 
-@pytest.mark.timeout(400)
 def test_a_deleted_segment_is_missing_exactly(settings: Settings, tmp_path: Path) -> None:
     chosen = settings.model_copy(update={"sink": settings.sink.model_copy(update={"settle_interval_s": 0.5})})
     topics = Topics(chosen.kafka.prefix, chosen.kafka.partitions)

@@ -21,7 +21,6 @@ SEED = 9
 KEY = ("c1", 2, "normal", 3)
 
 
-@pytest.mark.timeout(600)
 def test_a_short_soak_loses_and_doubles_nothing_and_its_checks_would_see_it(tmp_path: Path) -> None:
     """Every part killed, streams and sink suspended beyond their sessions, every edge disturbed, a death between two lines of
     spool, sender, sink and accountant; then the control: a row lost, one doubled, one altered."""

@@ -62,7 +62,6 @@ def unnamed(difference: Difference, report: AuditReport, known: dict[tuple[str, 
     return difference.missing - named - beyond
 
 
-@pytest.mark.timeout(400)
 def test_a_destroyed_spool_is_exact_up_to_its_last_heartbeat_and_bounded_after_it(settings: Settings, tmp_path: Path) -> None:
     chosen = prepared(settings)
     with pipeline(chosen, tmp_path) as services:
@@ -90,7 +89,7 @@ def test_a_destroyed_spool_is_exact_up_to_its_last_heartbeat_and_bounded_after_i
     assert (report.total.settled, report.epochs) == (True, ())
 
 
-@pytest.mark.timeout(400 + AGE_S)
+@pytest.mark.timeout(600 + AGE_S)
 def test_a_spool_that_is_put_back_doubles_nothing_and_is_named(settings: Settings, tmp_path: Path) -> None:
     """Copied while its agent stood still, as a snapshot of a disk does; restored after the agent had gone on."""
     chosen = prepared(settings)

@@ -4,8 +4,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-
 from chaos import streams_chaos
 from chaos.admission import count_all
 from chaos.plan import Kind
@@ -36,7 +34,6 @@ def test_the_long_plan_breaks_what_it_promises() -> None:
     assert sum(fault.kind is Kind.DELAY for fault in plan) == 3
 
 
-@pytest.mark.timeout(400)
 def test_kills_suspension_restarts_and_a_slow_leader_lose_nothing(tmp_path: Path) -> None:
     with streams_chaos.run(tmp_path, SHORT, seed=6, rate=200.0) as (settings, feed, found):
         assert found.problems() == [], found.lines()
@@ -45,7 +42,6 @@ def test_kills_suspension_restarts_and_a_slow_leader_lose_nothing(tmp_path: Path
         assert count_all(settings, {*feed.sent, nowhere}).never_came == 1
 
 
-@pytest.mark.timeout(400)
 def test_control_the_same_count_sees_designs_that_lose_records(
     kafka: KafkaBroker, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

@@ -8,13 +8,11 @@ from chaos.streams_load import SHORT_BACKLOG, SHORT_HERD, SHORT_NOISE, Release, 
 from pganalytics.embedded.kafka import KafkaBroker
 
 
-@pytest.mark.timeout(300)
 def test_a_noisy_neighbour_slows_nobody_and_its_own_critical_records_pass(kafka: KafkaBroker, tmp_path: Path) -> None:
     found = disturb(kafka.bootstrap, tmp_path, SHORT_NOISE, seed=1)
     assert found.problems() == [], found.lines()
 
 
-@pytest.mark.timeout(300)
 @pytest.mark.parametrize("release", [SHORT_BACKLOG, SHORT_HERD], ids=["backlog", "herd"])
 def test_what_waited_goes_on_critical_records_first(release: Release, kafka: KafkaBroker, tmp_path: Path) -> None:
     found = release_all(kafka.bootstrap, tmp_path, release, seed=1)

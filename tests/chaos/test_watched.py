@@ -38,7 +38,6 @@ def hasty(row: Row) -> Row:
     return replace(row, fault=nothing, sights=tuple(replace(one, extra_s=-9.0) for one in row.sights if one.new))
 
 
-@pytest.mark.timeout(400)
 def test_a_dead_target_and_a_dead_sink_are_named_and_only_they(tmp_path: Path) -> None:
     """The control comes first: the same looks without the faults."""
     rows = [BY_NAME["target-down"], BY_NAME["sink-killed"]]

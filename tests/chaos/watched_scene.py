@@ -101,7 +101,7 @@ class Scene:
     def stop(self, name: str) -> None:
         """SIGTERM; likewise."""
         self._down.add(name)
-        self.children[name].terminate(30)
+        self.children[name].terminate(60)
 
     def tend(self) -> None:
         """Start again what has ended by itself, after a pause, as whatever keeps services alive does."""

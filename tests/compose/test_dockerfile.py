@@ -134,7 +134,7 @@ def test_the_health_check_tells_a_service_that_lives(built: Built, settings: Set
         with urllib.request.urlopen(url, timeout=5) as answer:
             assert answer.read() == b"ok\n"
         assert healthcheck(built, f"http://127.0.0.1:{port}/nothing") != 0
-        assert child.terminate(30) == 0
+        assert child.terminate(60) == 0
     assert healthcheck(built, url) != 0
     assert list(folder.iterdir()) == []
     assert listing(built.installed) == before

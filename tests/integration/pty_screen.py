@@ -159,6 +159,6 @@ def on_a_terminal(
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
-        process.wait(30)
+        process.wait(60)
         if not screen.hung_up:
             os.close(master)

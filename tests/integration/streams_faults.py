@@ -20,7 +20,7 @@ from pganalytics.streams.records import Arrival
 
 SKIPPED_EVERY = 97
 OFTEN = 7
-RAISES_EVERY = 5
+RAISES_EVERY, RAISES_FIRST = 5, 2
 SHORT_HOUR_MS = 100
 
 
@@ -92,7 +92,7 @@ def _commit_as_faust(fail: Callable[[BaseException], None]) -> None:
     whole, batches = Pipeline.process, count(1)
 
     async def process(self: Pipeline, arrivals: Sequence[Arrival]) -> None:
-        if all(arrival.lane is not Lane.CRITICAL for arrival in arrivals) and next(batches) % RAISES_EVERY == 0:
+        if all(arrival.lane is not Lane.CRITICAL for arrival in arrivals) and next(batches) % RAISES_EVERY == RAISES_FIRST:
             raise RuntimeError("planted")
         await whole(self, arrivals)
 

@@ -160,7 +160,7 @@ def test_a_sink_stores_while_kafka_does_not_say_how_far_it_is_behind(
     monkeypatch.setattr(LagWatch, "look", hang)
     try:
         with running_sink(quick):
-            assert looking.wait(30)
+            assert looking.wait(60)
             feed.admit(*(record("c", seq) for seq in range(1, 51)))
             until(lambda: stored.stored() == 50)
             assert by_lane(scrape(quick.sink.http_port), SINK_RECORDS) == {}

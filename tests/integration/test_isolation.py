@@ -172,8 +172,8 @@ def test_five_ways_to_be_sick_cost_the_others_nothing_and_each_is_named(
 
 def test_control_without_isolation_the_others_are_late(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:
     with Fleet(ward.settings, monkeypatch, workers=partial(Workers, isolate=False)) as fleet:
-        calm, sick = rounds(ward, fleet, 1)
-    assert not is_unharmed("not isolated", calm, sick)
+        harmed = (not is_unharmed("not isolated", *rounds(ward, fleet, 1)) for _ in range(ATTEMPTS))
+        assert any(harmed), "a noisy machine is late in calm rounds as well, but not each time"
 
 
 CONNECT_S = 6.0

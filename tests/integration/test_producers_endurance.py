@@ -94,14 +94,14 @@ def compared(endurance: Endurance) -> set[str]:
     return grown(early, late, TOLERANCE)
 
 
-@pytest.mark.timeout(200 + 3 * CYCLES)
+@pytest.mark.timeout(600 + 3 * CYCLES)
 def test_nothing_grows_with_the_cycles(settings: Settings, targets: tuple[Watched, Watched], log: Path) -> None:
     with enduring(settings, targets, log) as endurance:
         endurance.watch(CYCLES, 100 + 2 * CYCLES)
     assert compared(endurance) == set()
 
 
-@pytest.mark.timeout(200 + 3 * CYCLES)
+@pytest.mark.timeout(600 + 3 * CYCLES)
 def test_control_what_is_not_given_back_is_noticed(settings: Settings, targets: tuple[Watched, Watched], log: Path) -> None:
     """Some kilobytes each time that a worker takes jobs; now and then a file, a connection, a thread."""
     size = int(2 * TOLERANCE.memory / ((LATE[0] - EARLY[1]) * CYCLES * RUNS))

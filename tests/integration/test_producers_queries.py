@@ -1,4 +1,4 @@
-"""Every query on every server that is here: its columns fit the schema, its numbers are the server's own, psql runs it."""
+"""Every query on a server of each version: its columns fit the schema, its numbers are the server's own, psql runs it."""
 
 import os
 import signal
@@ -13,7 +13,8 @@ import psycopg
 import pytest
 
 from integration.producers_feed import Asker, Watched, watched
-from pganalytics.embedded.binaries import PostgresBinaries, find_postgres
+from integration.versions import MAJORS, binaries_of
+from pganalytics.embedded.binaries import find_postgres
 from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.producers import session
 from pganalytics.producers.answers import Answer
@@ -22,14 +23,13 @@ from pganalytics.producers.reading import Reading, layout_of
 from pganalytics.schemas.metric import builtin_schemas
 from waiting import until
 
-MAJORS = sorted({binaries.major: binaries for binaries in reversed(find_postgres())}.values(), key=lambda one: one.major)
 EXTENSIONS = ("1.8", "1.9", "1.10", "1.11", "1.12")
 
 
-@pytest.fixture(scope="module", params=MAJORS, ids=lambda one: f"PG{one.major}")
+@pytest.fixture(scope="module", params=MAJORS, ids=lambda major: f"PG{major}")
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    binaries: PostgresBinaries = request.param
-    with PostgresServer.start(tmp_path_factory.mktemp(f"pg{binaries.major}"), binaries=binaries) as started:
+    major: int = request.param
+    with PostgresServer.start(tmp_path_factory.mktemp(f"pg{major}"), binaries=binaries_of(major)) as started:
         yield started
 
 
@@ -163,7 +163,7 @@ def test_a_reset_is_noticed_and_nothing_is_counted_twice(asker: Asker, server: P
 
 def test_a_crash_that_discards_the_statistics_is_noticed(tmp_path: Path) -> None:
     """SIGKILL of one backend: the statistics are gone, the postmaster's start time is not changed."""
-    with PostgresServer.start(tmp_path / "own", binaries=MAJORS[0]) as own:
+    with PostgresServer.start(tmp_path / "own", binaries=binaries_of(MAJORS[0])) as own:
         target = watched(own, tmp_path)
         asker = Asker(target.target("one"))
         commits = load(own, target, 300)

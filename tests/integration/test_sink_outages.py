@@ -80,12 +80,15 @@ from pganalytics.runtime.settings import Settings
 from pganalytics.sink import service
 lifecycle = Lifecycle()
 lifecycle.install_signals()
+Path(sys.argv[2]).touch()
 service.run(Settings.model_validate_json(Path(sys.argv[1]).read_text()), lifecycle)
 """
 
 
-def start_process(path: Path) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(path)], stderr=subprocess.DEVNULL)
+def start_process(path: Path, ready: Path) -> "subprocess.Popen[bytes]":
+    """A sink that makes the file `ready` when it heeds SIGTERM."""
+    ready.unlink(missing_ok=True)
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(path), str(ready)], stderr=subprocess.DEVNULL)
 
 
 def test_a_sink_that_is_killed_at_any_moment(settings: Settings, tmp_path: Path) -> None:
@@ -98,7 +101,8 @@ def test_a_sink_that_is_killed_at_any_moment(settings: Settings, tmp_path: Path)
     path.write_text(quick.model_dump_json())
     rng = random.Random(7)
     stored, load = Store(settings), Load(settings, 7)
-    processes = [start_process(path), start_process(path)]
+    ready = [tmp_path / "ready-0", tmp_path / "ready-1"]
+    processes = [start_process(path, one) for one in ready]
     try:
         with load.running():
             until(lambda: stored.stored() > 50, timeout_s=60)
@@ -107,15 +111,16 @@ def test_a_sink_that_is_killed_at_any_moment(settings: Settings, tmp_path: Path)
                 place = rng.randrange(2)
                 processes[place].kill()
                 processes[place].wait(10)
-                processes[place] = start_process(path)
+                processes[place] = start_process(path, ready[place])
             os.kill(processes[0].pid, signal.SIGSTOP)
             time.sleep(8)
             os.kill(processes[0].pid, signal.SIGCONT)
             time.sleep(1)
         settled(settings, load)
+        until(lambda: all(one.exists() for one in ready))
         for process in processes:
             process.terminate()
-        assert [process.wait(30) for process in processes] == [0, 0]
+        assert [process.wait(60) for process in processes] == [0, 0]
     finally:
         for process in processes:
             if process.poll() is None:

@@ -182,7 +182,7 @@ def test_records_that_faust_skips_end_the_process_before_anything_is_lost(kafka:
     settings = installation(kafka.bootstrap, quota=AMPLE)
     feed, skipped = feed_skipped(settings)
     with running(settings, tmp_path, fault="skips") as streams:
-        assert streams.child.wait(30) == 70
+        assert streams.child.wait(60) == 70
     text = streams.text()
     assert f"offset {SKIPPED_EVERY - 1} must come next, {SKIPPED_EVERY} came" in text
     place = next(iter(ends(settings, [feed.topics.collected(NORMAL)])))

@@ -243,7 +243,7 @@ def test_it_ends_with_the_window(user: User, feed: Feed) -> None:
     with on_a_terminal(["top", "--config", str(user.config)]) as screen:
         screen.shows("2 targets")
         screen.hang_up()
-        assert screen.process.wait(30) == 128 + signal.SIGHUP
+        assert screen.process.wait(60) == 128 + signal.SIGHUP
 
 
 def test_an_unknown_target_ends_it_with_a_message(user: User, feed: Feed) -> None:

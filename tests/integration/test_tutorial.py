@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import psycopg
-import pytest
 
 from integration.tutorial import Reader, blocks
 from pganalytics.embedded.binaries import choose_postgres
@@ -19,7 +18,6 @@ SOON = {name: {"interval_s": 1} for name in ("heartbeat", "statements", "query_t
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.timeout(300)
 def test_it_leads_to_statements_in_the_store(kafka: KafkaBroker, tmp_path: Path) -> None:
     with ExitStack() as stack:
         binaries = choose_postgres(2)[0]
