@@ -27,6 +27,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """The run's broker. A test that kills or stops a broker starts its own."""
     with KafkaBroker.start(tmp_path_factory.mktemp("kafka")) as broker:
         yield broker
+        broker.kill()  # nobody needs what it would write down of thousands of partitions
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServe
     """The run's first PostgreSQL server. A test that kills or stops one starts its own."""
     with PostgresServer.start(tmp_path_factory.mktemp("postgres"), binaries=choose_postgres(2)[0]) as server:
         yield server
+        server.stop("immediate")  # nobody needs its checkpoint
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,7 @@ def postgres_other(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgre
     """A server of another major version than `postgres`."""
     with PostgresServer.start(tmp_path_factory.mktemp("other"), binaries=choose_postgres(2)[1]) as server:
         yield server
+        server.stop("immediate")
 
 
 @pytest.fixture

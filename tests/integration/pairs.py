@@ -78,6 +78,8 @@ def pair_of(major: int, folder: Path) -> Iterator[Pair]:
         yield pair
         pair.primary_asker.pools.close()
         pair.standby_asker.pools.close()
+        for server in (pair.standby, pair.primary):
+            server.stop("immediate")  # nobody needs their checkpoints
 
 
 def rows_of(asker: Asker, metric: str, group: str = "rows") -> list[Row]:

@@ -155,6 +155,8 @@ def test_five_ways_to_be_sick_cost_the_others_nothing_and_each_is_named(
     caplog.set_level(logging.INFO)
     with Fleet(ward.settings, monkeypatch) as fleet:
         for _ in range(ATTEMPTS):
+            caplog.clear()
+            before = ward.illnesses
             calm, sick = rounds(ward, fleet, 2)
             if is_unharmed("isolated", calm, sick):
                 break
@@ -167,7 +169,7 @@ def test_five_ways_to_be_sick_cost_the_others_nothing_and_each_is_named(
     told = [vars(record) for record in caplog.records if record.name.startswith("pganalytics.")]
     lines = Counter(fields["collector"] for fields in told if "collector" in fields)
     assert set(lines) == {*SICK, "locked"}
-    assert max(lines.values()) <= MOST_LINES * ward.illnesses
+    assert max(lines.values()) <= MOST_LINES * (ward.illnesses - before)
 
 
 def test_control_without_isolation_the_others_are_late(ward: Ward, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The store as it is at one moment: ledger, positions, and the rows of all tables counted per stream."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -21,7 +22,8 @@ from pganalytics.sink.statements import statement
 from pganalytics.sink.tables import read_schemas
 
 STATEMENT_TIMEOUT_S = 1800
-ATTEMPTS = 5
+TABLES_S, PAUSE_S = 20.0, 0.1
+"""How long new tables may keep coming, as from a sink that starts on a new store, and how often they are looked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +64,14 @@ def read_snapshot(server: Server, collector: str | None) -> StoreSnapshot:
     """Read it all; raises Unreachable. Tables are locked before the moment is chosen, so that none loses a partition since."""
     with open_or_explain(server, name="audit", statement_timeout_s=STATEMENT_TIMEOUT_S) as connection:
         try:
-            for _ in range(ATTEMPTS):
-                if (found := _attempt(connection, collector)) is not None:
-                    return found
+            deadline = time.monotonic() + TABLES_S
+            while (found := _attempt(connection, collector)) is None and time.monotonic() < deadline:
+                time.sleep(PAUSE_S)
         except psycopg.OperationalError as error:
             raise Unreachable(f"store {server.host}:{server.port}: {first_line(error)}: try again") from error
-    raise Unreachable(f"store {server.host}:{server.port}: new metrics keep coming: try again")
+    if found is None:
+        raise Unreachable(f"store {server.host}:{server.port}: new metrics keep coming: try again")
+    return found
 
 
 def _attempt(connection: StoreConnection, collector: str | None) -> StoreSnapshot | None:
