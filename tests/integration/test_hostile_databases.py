@@ -90,7 +90,7 @@ class Hostile:
     @contextmanager
     def as_owner(self) -> Iterator[psycopg.Connection[Any]]:
         """The owner of the database, who has no other rights."""
-        with self.version.owner(self.dbname) as connection:
+        with self.version.owner(self.dbname, options="-c statement_timeout=0") as connection:  # what he set is for others
             connection.execute(f"set session authorization {self.owner}")
             yield connection
 

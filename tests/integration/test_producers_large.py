@@ -34,8 +34,8 @@ FEWER = "do $$ begin for i in 1..{} loop execute 'create table t' || i || ' ()';
 PART_LIMIT = 100_000
 """Below that of the agent: these names are short."""
 MOST = 1.0
-"""Of the processor time that the making took. All readings together take a quarter of it; one whose plan compares all relations
-with all takes three times as much by itself."""
+"""Of the processor time that the making took. All readings together take a quarter of it; one whose plan compared all relations
+with all took 16 times as much as all of them."""
 
 
 @pytest.fixture(scope="module")

@@ -88,9 +88,9 @@ class Version:
         return name
 
     @contextmanager
-    def owner(self, dbname: str) -> Iterator[psycopg.Connection[Any]]:
-        """The superuser, in autocommit."""
-        with psycopg.connect(self.server.conninfo(dbname), autocommit=True) as connection:
+    def owner(self, dbname: str, **more: str) -> Iterator[psycopg.Connection[Any]]:
+        """The superuser, in autocommit; `more` are further keywords of libpq."""
+        with psycopg.connect(self.server.conninfo(dbname, **more), autocommit=True) as connection:
             yield connection
 
     def ask(self, metric: str, dbname: str = "postgres", **more: str) -> Answered:
