@@ -248,6 +248,7 @@ def _settings(folder: Path, broker: KafkaBroker, fleet: Fleet, chosen: argparse.
 AGENT = """
 import sys
 from pganalytics.producers.agent import run
+from pganalytics.runtime.garbage import look_rarely
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.logs import set_up_logging
 from pganalytics.runtime.settings import Settings
@@ -256,6 +257,7 @@ lifecycle.install_signals()
 set_up_logging(level="info", as_json=False)
 with open(sys.argv[1]) as file:
     settings = Settings.model_validate_json(file.read())
+look_rarely()
 run(settings, lifecycle)
 """
 

@@ -11,6 +11,7 @@ import typer
 from pganalytics.cli.shell import ConfigOption, VerboseOption, load
 from pganalytics.runtime.crew import Crew, Order, ports_of
 from pganalytics.runtime.errors import SettingsError
+from pganalytics.runtime.garbage import look_rarely
 from pganalytics.runtime.lifecycle import Lifecycle
 from pganalytics.runtime.settings import Settings
 from pganalytics.runtime.settings_file import settings_path
@@ -24,6 +25,7 @@ def collect(config: ConfigOption = None, *, verbose: VerboseOption = False) -> N
     """The agent."""
     from pganalytics.producers.agent import run  # noqa: PLC0415 - a service loads its own clients only
 
+    look_rarely()
     _serve(partial(run, config=settings_path(config)), load(config, verbose=verbose), hangup=True)
 
 

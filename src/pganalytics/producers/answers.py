@@ -1,10 +1,9 @@
 """Asking a target: a lease, the variant that fits, one pipelined round trip, and a plain answer."""
 
-import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from operator import is_
 
 import psycopg
 
@@ -12,18 +11,18 @@ from pganalytics.producers import failures
 from pganalytics.producers.admission import LimitsNotKept, StatementPooling, SuperuserRefused
 from pganalytics.producers.catalogue import Catalogue, Variant
 from pganalytics.producers.collectors import Job
-from pganalytics.producers.extension_guard import ExtensionMoved, has_moved, watch_extensions
-from pganalytics.producers.pipeline import Step, StepFailed, run_together
+from pganalytics.producers.extension_guard import ExtensionMoved, has_moved
+from pganalytics.producers.pipeline import StepFailed, run_together
 from pganalytics.producers.pools import BudgetExhausted, CannotConnect, Pools
 from pganalytics.producers.redaction import Redaction
 from pganalytics.producers.results import Failed, Gone, Kind, Unavailable
+from pganalytics.producers.script import Script, write_script
 from pganalytics.producers.session import (
     DeadlinePassed,
     Session,
     Stopping,
     limit_transaction,
     server_facts,
-    transaction_limits,
 )
 from pganalytics.producers.startup_probe import Trust, probe
 from pganalytics.producers.tables import Table
@@ -33,7 +32,6 @@ from pganalytics.schemas.metric import Scope
 
 MARGIN_S = 1.0
 PROBE_TIMEOUT_S = 2.0
-MARK = re.compile(r"/\* pganalytics:\w+ \*/")
 DATABASE = "/* pganalytics */ select 1 from pg_catalog.pg_database d where d.datname operator(pg_catalog.=) %s::name"
 KNOWN_CAUSES = (psycopg.errors.ConnectionTimeout, DeadlinePassed, Stopping, SuperuserRefused, StatementPooling, LimitsNotKept)
 """Errors of connecting that say themselves what is wrong."""
@@ -45,8 +43,6 @@ PLANS_LOST = (
 )
 """What a connection's prepared statements come to when an extension has got other columns, or when a pooler that hides itself
 changes the server under them."""
-PLANS_KEPT_S = 600.0
-"""Readings at longer intervals are planned each time: theirs are large plans, which would take the server's memory for hours."""
 CHANGED_UNDER_US = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedColumn,
@@ -194,52 +190,33 @@ def _of_database(job: Job, outcome: Failed | Unavailable, cause: Exception) -> F
 
 
 def _query(session: Session, asked: Sequence[tuple[Job, Variant]]) -> list[Answer]:
-    """One round trip, which is one transaction. What several metrics share as context is asked for once; where anything counts,
-    before and after all. Raises ExtensionMoved, and then nothing of it was run."""
-    if session.facts is None:
-        raise AssertionError("a variant was chosen by facts")
-    texts = [variant.statements(session.facts, job.parameters) for job, variant in asked]
-    contexts = [None if context is None else _unmarked(context) for context, _ in texts]
-    befores = list(dict.fromkeys(text for text in contexts if text is not None))
-    counting = {text for (job, _), text in zip(asked, contexts, strict=True) if job.schema.counts}
-    afters = [text for text in befores if text in counting]
-    limits = Step(transaction_limits(session.info.server_version, max(job.timeout_s for job, _ in asked)))
-    watches = watch_extensions(session.facts, [variant for _, variant in asked])
-    reads = [
-        Step(text, keep_plan=job.interval_s <= PLANS_KEPT_S)
-        for (job, _), (_, statements) in zip(asked, texts, strict=True)
-        for text in statements.values()
-    ]
+    """One round trip, which is one transaction. Raises ExtensionMoved, and then nothing of it was run."""
+    script = _script(session, asked)
     asked_us = time.time_ns() // 1000
     try:
-        tables = run_together(session, [limits, *watches, *map(Step, befores), *reads, *map(Step, afters)])
+        tables = run_together(session, script.steps)
     except StepFailed as failed:
-        if has_moved(failed.error, of_watch=0 < failed.place <= len(watches)):
+        if has_moved(failed.error, of_watch=0 < failed.place <= script.watches):
             raise ExtensionMoved("the extension is not where it was") from failed.error
         raise failed.error from None
     answered_us = time.time_ns() // 1000
-    given = iter(tables[1 + len(watches) :])
-    before = {text: next(given) for text in befores}
-    groups = [{name: next(given) for name in statements} for _, statements in texts]
-    after = {text: next(given) for text in afters}
-    session.heavy = session.heavy or any(_is_heavy(job, each) for (job, _), each in zip(asked, groups, strict=True))
-    return [
-        Answer(
-            asked_us=asked_us,
-            answered_us=answered_us,
-            before=None if context is None else before[context],
-            groups=each,
-            after=None if context is None else after.get(context),
-        )
-        for context, each in zip(contexts, groups, strict=True)
-    ]
+    answers = [Answer(asked_us, answered_us, *found) for found in script.sort(tables)]
+    session.heavy = session.heavy or any(_is_heavy(job, one.groups) for (job, _), one in zip(asked, answers, strict=True))
+    return answers
+
+
+def _script(session: Session, asked: Sequence[tuple[Job, Variant]]) -> Script:
+    """Written once for the same jobs and facts."""
+    if session.facts is None:
+        raise AssertionError("a variant was chosen by facts")
+    name = tuple([job.key.metric for job, _ in asked])
+    known = session.scripts.get(name)
+    if known is not None and known[0] is session.facts and all(map(is_, known[1], (job for job, _ in asked))):
+        return known[2]
+    script = write_script(session.facts, session.info.server_version, asked)
+    session.scripts[name] = session.facts, [job for job, _ in asked], script
+    return script
 
 
 def _is_heavy(job: Job, groups: Mapping[str, Table]) -> bool:
-    return job.schema.scope is Scope.DATABASE and sum(len(table.rows) for table in groups.values()) > MANY_ROWS
-
-
-@lru_cache(maxsize=256)
-def _unmarked(context: str) -> str:
-    """With a mark that is not the metric's: the text may serve several."""
-    return MARK.sub("/* pganalytics */", context, count=1)
+    return job.schema.scope is Scope.DATABASE and sum([len(table.rows) for table in groups.values()]) > MANY_ROWS

@@ -39,7 +39,7 @@ from pganalytics.producers.reading import (
 from pganalytics.producers.redaction import Redaction, redact, redact_setting
 from pganalytics.producers.snapshot import snapshot_values
 from pganalytics.producers.tables import Table
-from pganalytics.schemas.codec import elide, zero_of
+from pganalytics.schemas.codec import elide, nothing_of
 from pganalytics.schemas.metric import GONE, Field, MetricSchema, Send, builtin_schemas
 
 ROWS = "rows"
@@ -166,7 +166,7 @@ def content_columns(layout: Layout) -> list[Field]:
 
 def _content_rows(layout: Layout, rows: Mapping[Key, Cells], delta: Delta) -> Columns:
     others = content_columns(layout)
-    nothing = [zero_of(field) if field.null is None else field.null for field in others]
+    nothing = [nothing_of(field) for field in others]
     sent = [*((key, rows[key], False) for key in delta.send), *((key, nothing, True) for key in delta.gone)]
     columns: Columns = {field.name: [key[place] for key, _, _ in sent] for place, field in enumerate(layout.keys)}
     columns |= {field.name: [cells[place] for _, cells, _ in sent] for place, field in enumerate(others)}
@@ -218,7 +218,7 @@ def _scalars(schema: MetricSchema, context: Table | None) -> dict[str, Any]:
     got = dict(zip(context.names, context.rows[0], strict=True)) if context is not None and context.rows else {}
     if unknown := set(got) - {field.name for field in schema.scalars}:
         raise ReadingError(f"metric {schema.name}: the context has no field {', '.join(sorted(unknown))}")
-    nothing = {field.name: zero_of(field) if field.null is None else field.null for field in schema.scalars}
+    nothing = {field.name: nothing_of(field) for field in schema.scalars}
     return nothing | {name: value for name, value in got.items() if value is not None}
 
 

@@ -1,6 +1,7 @@
 """The agent's self-metrics. Whoever moves something says so here; what is counted elsewhere is read at each scrape."""
 
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
 
 from pganalytics.producers.control import Controls
 from pganalytics.producers.failures import CURES
@@ -24,12 +25,32 @@ Named = Callable[[], Collection[str]]
 """The collectors that the settings name at this moment."""
 
 
+@dataclass(frozen=True, slots=True)
+class _JobCounters:
+    """What each job of a collector adds to."""
+
+    busy_s: Callable[[float], None]
+    rows_read: Callable[[float], None]
+    body_bytes: Callable[[float], None]
+    collected: Callable[[float], None]
+
+    @classmethod
+    def of(cls, measurements: Measurements, collector: str) -> "_JobCounters":
+        return cls(
+            busy_s=measurements.counter("pganalytics_collect_busy_seconds_total", collector=collector),
+            rows_read=measurements.counter("pganalytics_collect_rows_read_total", collector=collector),
+            body_bytes=measurements.counter("pganalytics_collect_body_bytes_total", collector=collector),
+            collected=measurements.counter(JOBS, collector=collector, outcome="collected", reason=""),
+        )
+
+
 class Meters:
     """For one agent. Any thread may call."""
 
     def __init__(self, measurements: Measurements) -> None:
         self._measurements = measurements
         self._shown: set[tuple[str, bool]] = set()
+        self._of_jobs: dict[str, _JobCounters] = {}
         for lane in LANES:
             measurements.count(ACKNOWLEDGED, 0, lane=lane)
 
@@ -43,19 +64,22 @@ class Meters:
     def forget(self, collector: str, metrics: Collection[str] = ()) -> None:
         """Nobody reads these metrics of it any more; without any, nothing of it."""
         if not metrics:
+            self._of_jobs.pop(collector, None)
             self._measurements.forget(collector=collector)
         for metric in metrics:
             self._measurements.forget(collector=collector, metric=metric)
 
     def job_ended(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
         """A job came to its end. What was held back is counted by the collector's state."""
-        self._measurements.count("pganalytics_collect_busy_seconds_total", elapsed_s, collector=key.collector)
+        if (counters := self._of_jobs.get(key.collector)) is None:
+            counters = self._of_jobs[key.collector] = _JobCounters.of(self._measurements, key.collector)
+        counters.busy_s(elapsed_s)
         if isinstance(outcome, Collected):
-            self._measurements.count("pganalytics_collect_rows_read_total", outcome.read, collector=key.collector)
-            self._measurements.count("pganalytics_collect_body_bytes_total", outcome.size, collector=key.collector)
+            counters.rows_read(outcome.read)
+            counters.body_bytes(outcome.size)
         match outcome:
             case Collected() | Discovered():
-                self._job(key.collector, "collected", "")
+                counters.collected(1)
                 self._measurements.put_now(
                     "pganalytics_collect_last_success_timestamp_seconds", collector=key.collector, metric=key.metric
                 )

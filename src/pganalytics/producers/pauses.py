@@ -26,7 +26,7 @@ class Pauses:
 
     def note(self, key: JobKey, outcome: Outcome, now: float, jitter: float) -> None:
         """A job came to its end."""
-        if not was_asked(outcome) and not isinstance(outcome, Failed):
+        if not isinstance(outcome, Failed) and not (self._until and was_asked(outcome)):
             return
         if isinstance(outcome, Failed):
             who: Who = key.collector if outcome.of_target else _database(key) if outcome.of_database else key

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import psycopg
 from psycopg.pq import ConnStatus, ExecStatus, Format
-from psycopg.pq.abc import PGresult
+from psycopg.pq.abc import PGconn, PGresult
 from psycopg.waiting import Ready, Wait
 
 from pganalytics.producers.session import Session
@@ -46,7 +46,7 @@ def run_together(session: Session, steps: Sequence[Step]) -> list[Table]:
     for place, result in enumerate(results):
         if result.status in BROKEN:
             raise StepFailed(place, psycopg.errors.error_from_result(result, session.info.encoding))
-    return [_table(session, result) for result in results]
+    return [_table(session, step, result) for step, result in zip(steps, results, strict=True)]
 
 
 def _exchange(session: Session, steps: Sequence[Step]) -> Generator[Wait, Ready, list[PGresult]]:
@@ -59,18 +59,18 @@ def _exchange(session: Session, steps: Sequence[Step]) -> Generator[Wait, Ready,
         while connection.flush():
             if (yield Wait.RW) & Ready.R:
                 connection.consume_input()
+        given = iter((yield from _take(connection, 1 + len(steps) + sum([plan is not None for plan in plans]))))
         results: list[PGresult] = []
         for step, plan in zip(steps, plans, strict=True):
             refusal = None
             if plan is not None:
-                made = yield from _next(session)
+                made = next(given)
                 if made.status == ExecStatus.COMMAND_OK:
                     session.plans[step.text] = plan
                 else:
                     refusal = made
-            result = yield from _next(session)
+            result = next(given)
             results.append(refusal or result)
-        yield from _next(session)  # the end of the pipeline
         return results
     finally:
         if connection.status != ConnStatus.BAD:
@@ -103,21 +103,28 @@ def _plan_of(session: Session, step: Step) -> bytes | None:
     return b"pganalytics_%d" % next(session.numbers)
 
 
-def _next(session: Session) -> Generator[Wait, Ready, PGresult]:
-    """The next result. libpq says None at the end of each statement's results."""
-    connection, ends = session.pgconn, 0
-    while True:
+def _take(connection: PGconn, count: int) -> Generator[Wait, Ready, list[PGresult]]:
+    """So many results. libpq says None at the end of each statement's; the end of the pipeline is a result."""
+    results: list[PGresult] = []
+    ended = False
+    while len(results) < count:
         while connection.is_busy():
             if (yield Wait.R) & Ready.R:
                 connection.consume_input()
         if (result := connection.get_result()) is not None:
-            return result
-        ends += 1
-        if ends > 1:
+            results.append(result)
+            ended = False
+        elif ended:
             raise psycopg.OperationalError("the connection was lost in the middle of a pipeline")
+        else:
+            ended = True
+    return results
 
 
-def _table(session: Session, result: PGresult) -> Table:
+def _table(session: Session, step: Step, result: PGresult) -> Table:
     session.rows.set_pgresult(result)
-    names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
+    if (names := session.columns.get(step.text)) is None:
+        names = [(result.fname(place) or b"").decode() for place in range(result.nfields)]
+        if step.text in session.plans:
+            session.columns[step.text] = names
     return Table(names, session.rows.load_rows(0, result.ntuples, tuple))

@@ -66,6 +66,8 @@ class Pools:
     connect_timeout_s: float
     stop_at: Callable[[], float]
     _held: dict[PoolKey, _Held] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
+    """How many of the held pools are a collector's."""
     _given_up: dict[str, float] = field(default_factory=dict)
     _waiting: dict[str, int] = field(default_factory=dict)
     _closing: int = 0
@@ -103,7 +105,7 @@ class Pools:
     def drop(self, collector: str, dbname: str) -> None:
         """Forget all connections of a pool: the server went away under them."""
         with self._changed:
-            held = self._held.pop((collector, dbname), None)
+            held = self._pop((collector, dbname)) if (collector, dbname) in self._held else None
             self._changed.notify_all()
         if held is not None:
             held.pool.close(timeout=0)
@@ -146,7 +148,7 @@ class Pools:
     def close(self) -> None:
         """Close all; what is leased is closed when it comes back."""
         with self._changed:
-            held, self._held = list(self._held.values()), {}
+            held = [self._pop(key) for key in list(self._held)]
         for one in held:
             one.pool.close(timeout=0)
 
@@ -175,9 +177,9 @@ class Pools:
 
     def _surplus(self, collector: str, target: Target) -> list[_Held]:
         """Take out pools of a target's databases that are idle and beyond those that it holds, the longest unused first."""
-        mine = [key for key in self._held if key[0] == collector and key[1] != target.dbname]
-        if len(mine) <= target.hold_databases:
+        if self._counts[collector] - ((collector, target.dbname) in self._held) <= target.hold_databases:
             return []
+        mine = [key for key in self._held if key[0] == collector and key[1] != target.dbname]
         idle = sorted((self._held[key].used_at, key) for key in mine if not self._held[key].leased)
         return [self._take_out(key) for _, key in idle[: max(0, len(mine) - target.hold_databases)]]
 
@@ -195,10 +197,16 @@ class Pools:
 
     def _take_out(self, key: PoolKey) -> _Held:
         """Its connections count until they are closed: another job must not open its own before."""
-        held = self._held.pop(key)
+        held = self._pop(key)
         held.closing = held.cost
         self._closing += held.closing
         return held
+
+    def _pop(self, key: PoolKey) -> _Held:
+        self._counts[key[0]] -= 1
+        if not self._counts[key[0]]:
+            del self._counts[key[0]]
+        return self._held.pop(key)
 
     def _close(self, held: _Held) -> None:
         """What is connecting at this moment counts until it has come to its end."""
@@ -239,6 +247,7 @@ class Pools:
             open=True,
         )
         self._held[key] = held = _Held(pool, door, target)
+        self._counts[key[0]] += 1
         return held
 
     def _get(self, held: _Held, stop_at: Callable[[], float]) -> Session:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pganalytics.schemas.codec import zero_of
+from pganalytics.schemas.codec import nothing_of
 from pganalytics.schemas.metric import Field, FieldRole, MetricSchema
 
 UNREADABLE = -(2**63)
@@ -149,12 +149,12 @@ def read_columns(metric: str, fields: Sequence[Field], names: Sequence[str], row
 
 
 def _cells(field: Field, columns: Mapping[str, Sequence[Any]], count: int) -> Sequence[Any]:
-    stands_for_null = zero_of(field) if field.null is None else field.null
     column = columns.get(field.name)
     if column is None:
-        return [stands_for_null] * count
+        return [nothing_of(field)] * count
     if None in column:
-        return [stands_for_null if cell is None else cell for cell in column]
+        nothing = nothing_of(field)
+        return [nothing if cell is None else cell for cell in column]
     return column
 
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from functools import cached_property, lru_cache
 from itertools import count
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import psycopg
 import psycopg.abc
@@ -20,6 +20,10 @@ from psycopg.pq import Format
 from pganalytics.producers.catalogue import Extension, ServerFacts, Variant, version_of
 from pganalytics.runtime.postgres import conninfo
 from pganalytics.runtime.settings import Target
+
+if TYPE_CHECKING:
+    from pganalytics.producers.collectors import Job
+    from pganalytics.producers.script import Script
 
 T = TypeVar("T")
 APPLICATION = "pganalytics"
@@ -48,10 +52,10 @@ class ReplacingLoader(Loader):
     def load(self, data: Buffer) -> str:
         """As the database has it, or else as UTF-8; undecodable bytes become U+FFFD."""
         raw = bytes(data)
-        for codec in (self.codec, "utf-8"):
-            with contextlib.suppress(UnicodeDecodeError):
-                return raw.decode(codec)
-        return raw.decode("utf-8", "replace")
+        try:
+            return raw.decode(self.codec)
+        except UnicodeDecodeError:
+            return raw.decode("utf-8", "replace")
 
 
 def replacing_loaders(server_encoding: str) -> list[type[Loader]]:
@@ -89,6 +93,10 @@ class Session(psycopg.Connection[Any]):
         """Names of the plans that the server keeps for us, by statement."""
         self.numbers = count()
         """Of the plans, refused ones included."""
+        self.columns: dict[str, list[str]] = {}
+        """Names of the columns of statements whose plans the server keeps: it refuses a plan whose columns have changed."""
+        self.scripts: dict[tuple[str, ...], tuple[ServerFacts, list[Job], Script]] = {}
+        """By metrics that were asked for together: what was sent for these jobs, going by these facts."""
         self.ran: set[str] = set()
         """Statements that may have a plan and were run."""
 

@@ -13,9 +13,9 @@ from pganalytics.producers.diff import Baseline, Difference, reason_of
 from pganalytics.producers.ranking import Ranking, rank
 from pganalytics.producers.reading import UNREADABLE, Layout, Reading
 from pganalytics.producers.scalars import scalar_deltas
-from pganalytics.schemas.codec import elide, zero_of
+from pganalytics.schemas.codec import elide, nothing_of
 from pganalytics.schemas.identity import MAX_LONG
-from pganalytics.schemas.metric import Field, FieldRole, Send
+from pganalytics.schemas.metric import FieldRole, Send
 
 COVERAGE_WANTED = 0.95
 
@@ -63,13 +63,13 @@ def _columns(layout: Layout, reading: Reading, difference: Difference, rows: lis
     for field in layout.others:
         cells = reading.others[field.name]
         columns[field.name] = [cells[row] for row in rows]
-    unread = reading.longs[taken] == UNREADABLE
     longs = difference.longs[taken]
-    for at, field in enumerate(layout.longs):
-        deltas = longs[:, at]
-        columns[field.name] = (deltas if field.null is None else np.where(unread[:, at], UNREADABLE, deltas)).tolist()
-    for at, field in enumerate(layout.doubles):
-        columns[field.name] = difference.doubles[taken, at].tolist()
+    unread = reading.longs[taken] == UNREADABLE
+    if unread.any():
+        may_be = [field.null is not None for field in layout.longs]
+        longs = np.where(unread & may_be, UNREADABLE, longs)
+    columns |= zip((field.name for field in layout.longs), longs.T.tolist(), strict=True)
+    columns |= zip((field.name for field in layout.doubles), difference.doubles[taken].T.tolist(), strict=True)
     return columns
 
 
@@ -81,9 +81,9 @@ def _add_remainder(layout: Layout, columns: dict[str, list[Any]], difference: Di
     for field, sums in zip(layout.doubles, zip(*doubles, strict=True), strict=True):
         columns[field.name].append(sum(sums))
     for field in layout.keys:
-        columns[field.name].append(True if field.primitive == "boolean" else _nothing(field))
+        columns[field.name].append(True if field.primitive == "boolean" else nothing_of(field))
     for field in layout.others:
-        columns[field.name].append(_nothing(field))
+        columns[field.name].append(nothing_of(field))
 
 
 def _scalars(
@@ -102,7 +102,7 @@ def _scalars(
         value = reading.context.scalars.get(field.name)
         if field.role is FieldRole.COUNTER:
             value = deltas.values[field.name]
-        values[field.name] = _nothing(field) if value is None else value
+        values[field.name] = nothing_of(field) if value is None else value
     return values
 
 
@@ -117,7 +117,3 @@ def _computed(layout: Layout, reading: Reading, difference: Difference, ranking:
             "coverage_time": ranking.coverage_rank,
         }
     return computed
-
-
-def _nothing(field: Field) -> Any:
-    return zero_of(field) if field.null is None else field.null

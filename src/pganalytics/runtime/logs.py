@@ -68,6 +68,8 @@ class OnChange:
 
     def is_news(self, key: str, state: str) -> bool:
         """Whether `state` differs from the last one of `key`. The empty state is the one that needs no announcement."""
+        if not state and key not in self._states:  # most are like this: no lock for them
+            return False
         with self._lock:
             before = self._states.get(key, "")
             if state:

@@ -44,6 +44,16 @@ class Measurements(Collector):
         with self._lock:
             series[key] = series.get(key, 0.0) + amount
 
+    def counter(self, name: str, **labels: str) -> Callable[[float], None]:
+        """`count` with these labels, for who counts often; the amount is not negative."""
+        series, key = self._series(name, Kind.COUNTER, labels)
+
+        def add(amount: float) -> None:
+            with self._lock:
+                series[key] = series.get(key, 0.0) + amount
+
+        return add
+
     def take_count(self, name: str, total: float, **labels: str) -> None:
         """Set a counter to what something else has counted."""
         series, key = self._series(name, Kind.COUNTER, labels)

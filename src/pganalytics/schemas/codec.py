@@ -18,6 +18,7 @@ from pganalytics.schemas.metric import COMMON, IDENTITY_FIELDS, Field, MetricSch
 
 MARKER = b"\xc3\x01"
 PREFIX_BYTES = len(MARKER) + 8
+ZEROS: Mapping[str, int | float | str | bool] = {"long": 0, "double": 0.0, "string": "", "boolean": False}
 
 
 class RecordCodec:
@@ -103,8 +104,12 @@ def identity_of(record: Mapping[str, Any]) -> Identity:
 
 def zero_of(field: Field) -> int | float | str | bool:
     """The value that an empty column stands for."""
-    zeros: dict[str, int | float | str | bool] = {"long": 0, "double": 0.0, "string": "", "boolean": False}
-    return zeros[field.primitive]
+    return ZEROS[field.primitive]
+
+
+def nothing_of(field: Field) -> int | float | str | bool:
+    """The value that stands for none."""
+    return ZEROS[field.primitive] if field.null is None else field.null
 
 
 def elide(columns: Sequence[Field], values: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
@@ -112,8 +117,8 @@ def elide(columns: Sequence[Field], values: Mapping[str, Sequence[Any]]) -> dict
     first = columns[0].name
     sent = {first: list(values[first])}
     for column in columns[1:]:
-        cells = list(values[column.name])
-        sent[column.name] = cells if cells.count(zero_of(column)) < len(cells) else []
+        cells = values[column.name]
+        sent[column.name] = list(cells) if cells.count(ZEROS[column.primitive]) < len(cells) else []
     return sent
 
 

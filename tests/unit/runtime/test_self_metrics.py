@@ -106,6 +106,20 @@ def test_counters_add_and_gauges_are_set() -> None:
     assert found["pganalytics_collect_spool_records",] == 3
 
 
+def test_a_counter_that_is_kept_counts_with_the_others_and_begins_anew_when_it_was_forgotten() -> None:
+    measurements = build_measurements(Service.COLLECT)
+    labels = {"collector": "a", "outcome": "collected", "reason": ""}
+    add = measurements.counter(JOBS, **labels)
+    assert (JOBS, "a", "collected", "") not in samples(measurements), "nothing was counted"
+    add(2)
+    measurements.count(JOBS, 0.5, **labels)
+    assert samples(measurements)[JOBS, "a", "collected", ""] == 2.5
+    measurements.forget(collector="a")
+    assert (JOBS, "a", "collected", "") not in samples(measurements)
+    add(1)
+    assert samples(measurements)[JOBS, "a", "collected", ""] == 1
+
+
 def test_a_name_a_type_or_a_label_that_is_not_in_the_list_is_refused_at_once() -> None:
     measurements = build_measurements(Service.COLLECT)
     job = {"collector": "a", "outcome": "collected", "reason": ""}
@@ -115,6 +129,8 @@ def test_a_name_a_type_or_a_label_that_is_not_in_the_list_is_refused_at_once() -
         measurements.count(JOBS, 1, **job, another="x")
     with pytest.raises(NoSuchSelfMetric, match="with labels none"):
         measurements.count(JOBS)
+    with pytest.raises(NoSuchSelfMetric, match="with labels none"):
+        measurements.counter(JOBS)
     with pytest.raises(NoSuchSelfMetric, match=f"gauge {JOBS}"):
         measurements.put(JOBS, 1, **job)
     with pytest.raises(NoSuchSelfMetric, match="pganalytics_sink_batches_total"):
