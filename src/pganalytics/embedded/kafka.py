@@ -128,7 +128,7 @@ class KafkaBroker:
         for port in (self.port, self._controller_port):
             if not is_free(port):
                 raise PortInUse(port)
-        self._child = self._java_child(["-Xms64m", "-Xmx384m", "-XX:TieredStopAtLevel=4"], "kafka.Kafka", str(self._properties))
+        self._child = self._java_child(["-Xms64m", "-Xmx384m"], "kafka.Kafka", str(self._properties))
         self._wait_until_ready(self._child)
 
     def restart(self) -> None:
@@ -176,7 +176,7 @@ class KafkaBroker:
 
     def _format(self) -> None:
         arguments = ["format", "--ignore-formatted", "-t", cluster_id(uuid.uuid4().bytes), "-c", str(self._properties)]
-        child = self._java_child(["-XX:TieredStopAtLevel=1"], "kafka.tools.StorageTool", *arguments)
+        child = self._java_child([], "kafka.tools.StorageTool", *arguments)
         if child.wait(READY_TIMEOUT_S):
             raise StartFailed("Kafka", "formatting its log failed", log_lines=last_lines(self.log_path))
 
@@ -189,7 +189,7 @@ class KafkaBroker:
             f"-XX:ErrorFile={self.directory}/hs_err_%p.log",
             f"-XX:HeapDumpPath={self.directory}",
         ]
-        quick = ["-XX:+UseSerialGC", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xshare:auto", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
         return Child.start(
             [self._java, *flags, *quick, *own_folder_only, "-cp", f"{self._jars}/*", main_class, *arguments],
             env={"PATH": "", "LC_ALL": "C.UTF-8"},

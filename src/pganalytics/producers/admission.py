@@ -1,5 +1,7 @@
 """Whether a fresh connection may be used: no superuser's, nor of one who may become it; the limits hold; is there a pooler.
 
+One look tells that, and what decides about queries: on a new connection each catalogue that is looked into costs the server.
+
 A pooler may drop what the startup packet asks for, and may hand a connection to another client between two transactions. Then
 nothing is set for the session, where it would be left to others: each transaction sets its own limits.
 """
@@ -11,36 +13,37 @@ import psycopg
 
 from pganalytics.producers.session import (
     CONFIGURE_TIMEOUT_S,
+    FACTS,
+    FACTS_COUNT,
     IDLE_TIMEOUT_MS,
     LOCK_TIMEOUT_MS,
     SEARCH_PATH,
     Session,
+    facts_of,
     limit_transaction,
     replacing_loaders,
 )
 
-LOOK = """/* pganalytics */ select pg_catalog.pg_backend_pid(),
-    exists (
-        select from pg_catalog.pg_roles r
-        where r.rolsuper
-            and (r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user)
-    ),
-    (
-        select pg_catalog.min(r.rolname::pg_catalog.text)
-        from pg_catalog.pg_roles r
-        where r.rolsuper
-            and pg_catalog.pg_has_role(session_user, r.oid, case
-                when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000 then 'SET'
-                else 'MEMBER'
-            end)
-    ),
+LOOK = f"""/* pganalytics */ select {FACTS}, pg_catalog.pg_backend_pid(), coalesce(s.is_superuser, false), s.behind,
     pg_catalog.current_setting('search_path'),
     pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool,
     pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool,
     extract(epoch from pg_catalog.current_setting('statement_timeout')::pg_catalog.interval)::pg_catalog.float8,
     extract(epoch from pg_catalog.current_setting('lock_timeout')::pg_catalog.interval)::pg_catalog.float8,
     extract(epoch from pg_catalog.current_setting('idle_in_transaction_session_timeout')::pg_catalog.interval)::pg_catalog.float8
-"""
+from (
+    select
+        pg_catalog.bool_or(r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user),
+        pg_catalog.min(r.rolname::pg_catalog.text) filter (
+            where pg_catalog.pg_has_role(session_user, r.oid, case
+                when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000 then 'SET'
+                else 'MEMBER'
+            end)
+        )
+    from pg_catalog.pg_roles r
+    where r.rolsuper
+) s (is_superuser, behind)
+"""  # noqa: S608  (a constant)
 
 
 PREPARE_AFTER = 1
@@ -115,7 +118,10 @@ def admit(session: Session, *, allow_superuser: bool) -> None:
 def _look(session: Session) -> Limits:
     """Who we are here, and what holds. A pooler answers for the server: the process that it names is not the one we talk to."""
     row = session.execute(LOOK).fetchone()
-    pid, session.superuser, session.superuser_behind, path, *others = row or (0, True, None, "", False, False, 0, 0, 0)
+    if row is None:
+        raise AssertionError("it has one row")
+    session.facts = facts_of(row[:FACTS_COUNT])
+    pid, session.superuser, session.superuser_behind, path, *others = row[FACTS_COUNT:]
     session.pooled = session.pooled or pid != session.info.backend_pid
     return Limits(", ".join(part.strip() for part in path.split(",")), *others)
 

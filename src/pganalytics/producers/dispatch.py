@@ -245,6 +245,8 @@ class Dispatch:
 
     def _drop_paused(self, now: float) -> None:
         """A target that failed is left alone also by those of its jobs that wait for a worker already."""
+        if self._pauses.nobody:
+            return
         for key in [key for key in self._waiting if not self._may_try(key, now)]:
             del self._waiting[key]
             self._states[key.collector].count("skipped.backoff")

@@ -216,7 +216,7 @@ def _common(answer: Answer) -> dict[str, Any]:
 
 def _scalars(schema: MetricSchema, context: Table | None) -> dict[str, Any]:
     got = dict(zip(context.names, context.rows[0], strict=True)) if context is not None and context.rows else {}
-    if unknown := set(got) - {field.name for field in schema.scalars}:
+    if unknown := got.keys() - schema.scalar_names:
         raise ReadingError(f"metric {schema.name}: the context has no field {', '.join(sorted(unknown))}")
     nothing = {field.name: nothing_of(field) for field in schema.scalars}
     return nothing | {name: value for name, value in got.items() if value is not None}

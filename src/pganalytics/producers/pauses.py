@@ -20,6 +20,11 @@ class Pauses:
     longest_s: float
     _until: dict[Who, tuple[Backoff, float]] = field(default_factory=dict)
 
+    @property
+    def nobody(self) -> bool:
+        """Whether nothing pauses at all."""
+        return not self._until
+
     def may_try(self, key: JobKey, now: float) -> bool:
         """Whether neither the job nor its target pauses."""
         return all(now >= self._until[who][1] for who in (key, _database(key), key.collector) if who in self._until)

@@ -100,8 +100,8 @@ def layout_of(schema: MetricSchema) -> Layout:
 def read_context(schema: MetricSchema, names: Sequence[str], row: Sequence[Any], collected_at_us: int) -> Context:
     """The row of a context query."""
     got = dict(zip(names, row, strict=True))
-    scalars = {field.name for field in schema.scalars}
-    if unknown := set(got) - CONTEXT - scalars:
+    scalars = schema.scalar_names
+    if unknown := got.keys() - CONTEXT - scalars:
         raise ReadingError(f"metric {schema.name}: the context has no field {', '.join(sorted(unknown))}")
     return Context(
         collected_at_us=collected_at_us,
@@ -118,8 +118,7 @@ def read_rows(layout: Layout, context: Context, names: Sequence[str], rows: Sequ
     """Rows as a driver returns them, turned into columns; fields that the server does not have are zero, or NULL where they
     may be."""
     schema = layout.schema
-    known = {field.name for field in schema.groups["rows"]}
-    if unknown := set(names) - known - set(BEGAN):
+    if unknown := set(names).difference(schema.row_names, BEGAN):
         raise ReadingError(f"metric {schema.name}: no field {', '.join(sorted(unknown))}")
     columns = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else {}
     count = len(rows)

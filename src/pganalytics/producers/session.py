@@ -7,7 +7,8 @@ ours instead, and ends early when the agent stops.
 import codecs
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from itertools import count
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
@@ -177,17 +178,25 @@ def transaction_limits(server_version: int, timeout_s: float) -> str:
     return f"/* pganalytics */ select {', '.join(calls)}"
 
 
+FACTS = """pg_catalog.current_setting('server_version_num')::pg_catalog.int4,
+    pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text,
+    pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"""
+FACTS_COUNT = 4
+
+
+def facts_of(row: Sequence[Any]) -> ServerFacts:
+    """Of the columns FACTS; nothing is known of extensions."""
+    number, dbname, role, reads_all = row
+    return ServerFacts((number // 10000,), dbname, role, reads_all, None)
+
+
 def server_facts(session: psycopg.Connection[Any], *, with_extensions: bool) -> ServerFacts:
     """What decides about the variants of queries. Extensions are looked at only where they matter: whoever locks their catalogue
     shall not silence the other metrics."""
-    row = session.execute(
-        "/* pganalytics */ select pg_catalog.current_setting('server_version_num')::pg_catalog.int4, "
-        "pg_catalog.current_database()::pg_catalog.text, current_user::pg_catalog.text, "
-        "pg_catalog.pg_has_role('pg_read_all_stats', 'USAGE')"
-    ).fetchone()
-    number, dbname, role, reads_all = row or (0, "", "", False)
-    extensions = _extensions(session) if with_extensions else None
-    return ServerFacts((number // 10000,), dbname, role, reads_all, extensions)
+    row = session.execute(f"/* pganalytics */ select {FACTS}").fetchone()
+    if row is None:
+        raise AssertionError("it has one row")
+    return replace(facts_of(row), extensions=_extensions(session) if with_extensions else None)
 
 
 def _extensions(session: psycopg.Connection[Any]) -> dict[str, Extension]:

@@ -26,6 +26,7 @@ class RecordCodec:
 
     def __init__(self, schema: MetricSchema) -> None:
         self.schema = schema
+        self._known = {name for name, _ in COMMON[IDENTITY_FIELDS:]} | {field.name for field in schema.fields}
         self._whole = parse_schema(schema.avro)
         fields = schema.avro["fields"]
         self._head = parse_schema({"type": "record", "name": "head", "fields": fields[:IDENTITY_FIELDS]})
@@ -35,8 +36,7 @@ class RecordCodec:
 
     def encode_rest(self, values: Mapping[str, Any]) -> bytes:
         """Everything after the identity; `values` has every field from `collected_at` on. Raises BodyError."""
-        known = {name for name, _ in COMMON[IDENTITY_FIELDS:]} | {field.name for field in self.schema.fields}
-        if unknown := set(values) - known:
+        if unknown := values.keys() - self._known:
             raise BodyError(f"metric {self.schema.name}: no field {', '.join(sorted(unknown))}")
         return self._write(self._rest, values)
 
@@ -118,7 +118,7 @@ def elide(columns: Sequence[Field], values: Mapping[str, Sequence[Any]]) -> dict
     sent = {first: list(values[first])}
     for column in columns[1:]:
         cells = values[column.name]
-        sent[column.name] = list(cells) if cells.count(ZEROS[column.primitive]) < len(cells) else []
+        sent[column.name] = list(cells) if any(cells) else []
     return sent
 
 

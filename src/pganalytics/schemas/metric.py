@@ -142,6 +142,16 @@ class MetricSchema:
         return tuple(field for field in self.fields if not field.is_array)
 
     @cached_property
+    def scalar_names(self) -> frozenset[str]:
+        """Of `scalars`."""
+        return frozenset(field.name for field in self.scalars)
+
+    @cached_property
+    def row_names(self) -> frozenset[str]:
+        """Columns of the group `rows`."""
+        return frozenset(field.name for field in self.groups.get("rows", ()))
+
+    @cached_property
     def counts(self) -> bool:
         """Whether anything in it is a counter: then what is not read now is in the next delta."""
         return any(field.role is FieldRole.COUNTER for field in self.fields)
