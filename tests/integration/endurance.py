@@ -57,14 +57,15 @@ collectors._job, Runner.run = hurried, counted
 threading.Thread(target=tell, daemon=True).start()
 """
 LEAK = """
-import threading, psycopg
+import contextlib, threading, psycopg
 from pganalytics.producers.session import connection_string
 whole, kept = Runner.run, []
 def leaking(self, jobs, go_on):
     kept.append(b"x" * {size})
     if len(kept) % {every} == 0:
         kept.append(open("/dev/null"))
-        kept.append(psycopg.connect(connection_string(jobs[0].target, jobs[0].target.dbname, 5)))
+        with contextlib.suppress(psycopg.OperationalError):  # the server may just be away
+            kept.append(psycopg.connect(connection_string(jobs[0].target, jobs[0].target.dbname, 5)))
         threading.Thread(target=threading.Event().wait, daemon=True).start()
     return whole(self, jobs, go_on)
 Runner.run = leaking
