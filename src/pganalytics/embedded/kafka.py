@@ -25,7 +25,7 @@ from pganalytics.embedded.ports import HOST, claim_port, free_port, is_free, is_
 READY_TIMEOUT_S = 60.0
 ATTEMPTS = 3
 QUICKLY = "-XX:TieredStopAtLevel=1"
-"""Java compiles in one step. A broker for minutes starts sooner and spends half as much as with a second step, also while it takes
+"""Java compiles in one step. A broker for minutes starts sooner and spends half as much as with a second step, also with
 240,000 records."""
 
 
