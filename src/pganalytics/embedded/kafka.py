@@ -76,7 +76,7 @@ class KafkaBroker:
         controller_port: int,
         java: Path,
         jars: Path,
-        java_options: Sequence[str] = (QUICKLY,),
+        java_options: Sequence[str],
     ) -> None:
         self.directory = directory
         self.port = port
