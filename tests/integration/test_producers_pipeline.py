@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import psycopg
 import pytest
@@ -55,6 +56,22 @@ def test_each_statement_has_its_table_with_and_without_a_plan(session: Session) 
 def test_a_statement_that_runs_once_has_no_plan(session: Session) -> None:
     run_together(session, STEPS[2:4])
     assert plans(session) == []
+
+
+def test_a_statement_that_is_among_the_steps_once_more_is_planned_once(session: Session) -> None:
+    twice = Step("select n from later_still")
+    for _ in range(2):
+        with pytest.raises(StepFailed) as failed:
+            run_together(session, [replace(twice, at_once=True), STEPS[2], twice])
+        assert (failed.value.place, type(failed.value.error)) == (0, psycopg.errors.UndefinedTable)
+    assert plans(session) == []
+    session.execute("create temp table later_still as select 7 as n")
+    for _ in range(3):
+        tables = run_together(session, [replace(twice, at_once=True), STEPS[3], twice])
+        assert [table.rows for table in tables] == [[(7,)], [], [(7,)]]
+        assert plans(session).count(twice.text) == 1
+    used = "select generic_plans + custom_plans from pg_prepared_statements where statement = %s"
+    assert session.info.server_version < 140000 or session.execute(used, (twice.text,)).fetchone() == (6,)
 
 
 def test_without_plans_none_are_made(session: Session) -> None:

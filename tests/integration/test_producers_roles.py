@@ -8,6 +8,7 @@ import pytest
 
 from integration.producers_feed import Asker
 from integration.versions import Version
+from pganalytics.producers import admission
 from pganalytics.producers.answers import Answer
 from pganalytics.producers.check import check
 from pganalytics.producers.results import Failed
@@ -78,6 +79,37 @@ def test_a_role_that_logs_in_as_another_is_judged_by_who_logged_in(someone: Some
     someone.sql(
         "create role {name}_harmless", "grant {name}_harmless, {boss} to {name}", "alter role {name} set role {name}_harmless"
     )
+    assert someone.kind() == "superuser_behind"
+
+
+def test_superusers_are_asked_for_only_where_we_may_be_more_than_a_monitor(
+    someone: Someone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The control: whoever is asked for fails."""
+    monkeypatch.setattr(admission, "SUPERUSERS", "select 1 / 0")
+    someone.sql("grant pg_signal_backend, pg_read_server_files to {name}")
+    assert someone.kind() == ""
+    someone.sql("create role {name}_team", "create role {name}_all", "grant {name}_all to {name}_team")
+    assert someone.kind() == ""
+    someone.sql("grant {name}_team to {name}")
+    assert someone.kind() == "sqlstate:22012"
+    someone.sql("alter role {name} noinherit")
+    assert someone.kind() == "sqlstate:22012"
+    someone.sql("revoke {name}_team from {name}", "alter role {name} superuser")
+    assert someone.kind() == "sqlstate:22012"
+
+
+def test_a_superuser_is_one_whatever_role_it_takes(someone: Someone) -> None:
+    """Also by way of the first one, whose OID is below those of all other roles that may be superusers."""
+    someone.sql("create role {name}_harmless", "alter role {name} superuser")
+    assert someone.kind() == "superuser"
+    someone.sql("alter role {name} set role {name}_harmless")
+    assert someone.kind() == "superuser"
+    someone.sql("alter role {name} nosuperuser", "alter role {name} reset role")
+    assert someone.kind() == ""
+    with someone.version.owner("postgres") as connection:
+        (first,) = connection.execute("select rolname from pg_roles where oid = 10").fetchone() or ("",)
+    someone.sql(f'grant "{first}" to {{name}}')
     assert someone.kind() == "superuser_behind"
 
 

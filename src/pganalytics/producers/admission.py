@@ -24,26 +24,39 @@ from pganalytics.producers.session import (
     replacing_loaders,
 )
 
-LOOK = f"""/* pganalytics */ select {FACTS}, pg_catalog.pg_backend_pid(), coalesce(s.is_superuser, false), s.behind,
+LOOK = f"""/* pganalytics */ select {FACTS}, pg_catalog.pg_backend_pid(),
+    pg_catalog.current_setting('is_superuser')::pg_catalog.bool
+        or pg_catalog.pg_has_role(session_user, '10'::pg_catalog.oid, 'MEMBER')
+        or exists (
+            select from pg_catalog.pg_auth_members m
+            where m.roleid operator(pg_catalog.>=) '10000'::pg_catalog.oid
+                and pg_catalog.pg_has_role(session_user, m.roleid, 'MEMBER')
+        ),
     pg_catalog.current_setting('search_path'),
     pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool,
     pg_catalog.current_setting('default_transaction_read_only')::pg_catalog.bool,
     extract(epoch from pg_catalog.current_setting('statement_timeout')::pg_catalog.interval)::pg_catalog.float8,
     extract(epoch from pg_catalog.current_setting('lock_timeout')::pg_catalog.interval)::pg_catalog.float8,
     extract(epoch from pg_catalog.current_setting('idle_in_transaction_session_timeout')::pg_catalog.interval)::pg_catalog.float8
-from (
-    select
-        pg_catalog.bool_or(r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user),
-        pg_catalog.min(r.rolname::pg_catalog.text) filter (
-            where pg_catalog.pg_has_role(session_user, r.oid, case
-                when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000 then 'SET'
-                else 'MEMBER'
-            end)
-        )
-    from pg_catalog.pg_roles r
-    where r.rolsuper
-) s (is_superuser, behind)
 """  # noqa: S608  (a constant)
+"""The column behind the process: whether SUPERUSERS could have an answer. Not so for a superuser's session (which is a member of
+each role, also of the first one, whose OID is 10) nor for a member of any role that somebody made. PostgreSQL's own roles have
+OIDs below 10000; they cannot be altered."""
+
+SUPERUSERS = """/* pganalytics */ select
+    coalesce(pg_catalog.bool_or(
+        r.rolname operator(pg_catalog.=) current_user or r.rolname operator(pg_catalog.=) session_user
+    ), false),
+    pg_catalog.min(r.rolname::pg_catalog.text) filter (
+        where pg_catalog.pg_has_role(session_user, r.oid, case
+            when pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 160000 then 'SET'
+            else 'MEMBER'
+        end)
+    )
+from pg_catalog.pg_roles r
+where r.rolsuper
+"""
+"""Whether we are one, and which we may become. On a new connection the view costs the server more than all of LOOK."""
 
 
 PREPARE_AFTER = 1
@@ -121,9 +134,17 @@ def _look(session: Session) -> Limits:
     if row is None:
         raise AssertionError("it has one row")
     session.facts = facts_of(row[:FACTS_COUNT])
-    pid, session.superuser, session.superuser_behind, path, *others = row[FACTS_COUNT:]
+    pid, may_be_more, path, *others = row[FACTS_COUNT:]
+    session.superuser, session.superuser_behind = _superusers(session) if may_be_more else (False, None)
     session.pooled = session.pooled or pid != session.info.backend_pid
     return Limits(", ".join(part.strip() for part in path.split(",")), *others)
+
+
+def _superusers(session: Session) -> tuple[bool, str | None]:
+    row: tuple[bool, str | None] | None = session.execute(SUPERUSERS).fetchone()
+    if row is None:
+        raise AssertionError("it has one row")
+    return row
 
 
 def _set_limits(session: Session) -> None:

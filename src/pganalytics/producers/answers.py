@@ -117,6 +117,10 @@ class Questions:
         except (CannotConnect, BudgetExhausted, psycopg.Error):
             return [self.ask(job) for job in jobs]
 
+    def forget(self, collector: str, database: str) -> None:
+        """It is read no more."""
+        self._pools.leave_database(collector, database)
+
     def _together(self, session: Session, jobs: Sequence[Job]) -> list[Reply]:
         session.deadline = time.monotonic() + sum(job.timeout_s for job in jobs) + MARGIN_S
         chosen = [self._variant(session, job) for job in jobs]

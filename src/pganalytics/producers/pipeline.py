@@ -24,11 +24,13 @@ BROKEN = (ExecStatus.FATAL_ERROR, ExecStatus.BAD_RESPONSE)
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A statement. `parameters`: texts for $1 and so on; `keep_plan`: from its second run on this connection."""
+    """A statement. `parameters`: texts for $1 and so on; `keep_plan`: from its second run on this connection; `at_once`: from its
+    first, as it is among the steps once more."""
 
     text: str
     parameters: tuple[str, ...] = ()
     keep_plan: bool = True
+    at_once: bool = False
 
 
 class StepFailed(Exception):
@@ -54,7 +56,8 @@ def _exchange(session: Session, steps: Sequence[Step]) -> Generator[Wait, Ready,
     connection = session.pgconn
     connection.enter_pipeline_mode()
     try:
-        plans = [_send(session, step) for step in steps]
+        fresh: dict[str, bytes] = {}
+        plans = [_send(session, step, fresh) for step in steps]
         connection.pipeline_sync()
         while connection.flush():
             if (yield Wait.RW) & Ready.R:
@@ -78,14 +81,16 @@ def _exchange(session: Session, steps: Sequence[Step]) -> Generator[Wait, Ready,
                 connection.exit_pipeline_mode()
 
 
-def _send(session: Session, step: Step) -> bytes | None:
-    """Put a statement into the pipeline; the name of the plan that is made for it now."""
+def _send(session: Session, step: Step, fresh: dict[str, bytes]) -> bytes | None:
+    """Put a statement into the pipeline; the name of the plan that is made for it now. `fresh`: all those of this
+    pipeline."""
     connection, parameters = session.pgconn, [text.encode() for text in step.parameters]
-    if (known := session.plans.get(step.text)) is None:
+    if (known := session.plans.get(step.text) or fresh.get(step.text)) is None:
         plan = _plan_of(session, step)
         if plan is None:
             connection.send_query_params(step.text.encode(), parameters, result_format=Format.BINARY)
             return None
+        fresh[step.text] = plan
         connection.send_prepare(plan, step.text.encode())
         connection.send_query_prepared(plan, parameters, result_format=Format.BINARY)
         return plan
@@ -94,10 +99,10 @@ def _send(session: Session, step: Step) -> bytes | None:
 
 
 def _plan_of(session: Session, step: Step) -> bytes | None:
-    """The name of a plan to be made for a statement that has none; the first run is not worth one."""
+    """The name of a plan to be made for a statement that has none; a single run is not worth one."""
     if not step.keep_plan or session.prepare_threshold is None or len(session.plans) >= MOST_PLANS:
         return None
-    if step.text not in session.ran:
+    if not step.at_once and step.text not in session.ran:
         session.ran.add(step.text)
         return None
     return b"pganalytics_%d" % next(session.numbers)

@@ -124,6 +124,14 @@ class Pools:
         for one in left:
             self._close(one)
 
+    def leave_database(self, collector: str, dbname: str) -> None:
+        """Close the connections to a database that is not there any more, of which nothing runs."""
+        key = (collector, dbname)
+        with self._changed:
+            left = self._take_out(key) if key in self._held and not self._held[key].leased else None
+        if left is not None:
+            self._close(left)
+
     def numbers(self, collector: str) -> PoolNumbers:
         """For the heartbeat."""
         with self._changed:
@@ -176,12 +184,15 @@ class Pools:
                 self._waiting[key[0]] -= 1
 
     def _surplus(self, collector: str, target: Target) -> list[_Held]:
-        """Take out pools of a target's databases that are idle and beyond those that it holds, the longest unused first."""
+        """Take out idle pools of a target's databases beyond those that it holds: unconnected ones, then the latest used.
+
+        Its databases are read in turn, so the one that was used longest ago is read next.
+        """
         if self._counts[collector] - ((collector, target.dbname) in self._held) <= target.hold_databases:
             return []
         mine = [key for key in self._held if key[0] == collector and key[1] != target.dbname]
-        idle = sorted((self._held[key].used_at, key) for key in mine if not self._held[key].leased)
-        return [self._take_out(key) for _, key in idle[: max(0, len(mine) - target.hold_databases)]]
+        idle = sorted((self._held[key].cost > 0, -self._held[key].used_at, key) for key in mine if not self._held[key].leased)
+        return [self._take_out(key) for *_, key in idle[: max(0, len(idle) - target.hold_databases)]]
 
     def _fits(self, held: _Held) -> bool:
         if (cost := held.cost) > held.leased:

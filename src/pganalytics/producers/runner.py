@@ -156,6 +156,8 @@ class Runner:
     def forget(self, keys: Collection[JobKey]) -> None:
         """These jobs run no more: their databases are gone, and with them what was remembered."""
         self.unload(keys)
+        for collector, database in {(key.collector, key.database) for key in keys}:
+            self._questions.forget(collector, database)
         self._spool.drop_baselines([(key.collector, key.metric, key.database) for key in keys])
 
     def _outcome(self, job: Job, answer: Reply | Collected | HeldBack) -> "Outcome | _Ready":

@@ -61,7 +61,7 @@ def write_script(facts: ServerFacts, server_version: int, asked: Sequence[tuple[
     ]
     parts = zip(contexts, texts, strict=True)
     return Script(
-        steps=(limits, *watches, *map(Step, befores), *reads, *map(Step, afters)),
+        steps=(limits, *watches, *(Step(text, at_once=text in afters) for text in befores), *reads, *map(Step, afters)),
         watches=len(watches),
         befores=befores,
         afters=afters,

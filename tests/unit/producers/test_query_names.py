@@ -10,7 +10,7 @@ import pytest
 from pglast import ast, parse_sql
 from pglast.visitors import Visitor
 
-from pganalytics.producers.admission import LOOK
+from pganalytics.producers.admission import LOOK, SUPERUSERS
 from pganalytics.producers.catalogue import Variant, load_catalogue
 from pganalytics.producers.extension_guard import STILL_THERE
 from pganalytics.schemas.metric import builtin_schemas
@@ -55,7 +55,7 @@ def test_functions_and_relations_of_queries_have_a_schema(variant: Variant) -> N
         assert without_schema(text) == set()
 
 
-@pytest.mark.parametrize("text", [LOOK, STILL_THERE])
+@pytest.mark.parametrize("text", [LOOK, SUPERUSERS, STILL_THERE])
 def test_so_have_those_of_what_is_asked_beside_them(text: str) -> None:
     assert without_schema(text) == set()
 

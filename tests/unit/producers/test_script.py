@@ -57,6 +57,7 @@ def test_each_metric_gets_its_own_answer_and_what_is_shared_is_asked_for_once(jo
     assert f"'{max(1, round(max(job.timeout_s for job in jobs) * 1000))}'" in texts[0]
     assert script.watches == any(variant.extension is not None for _, variant in asked)
     assert len(set(script.befores)) == len(script.befores)
+    assert {step.text for step in script.steps if step.at_once} == {text for text in texts if texts.count(text) > 1}
     kept = {step.text: step.keep_plan for step in script.steps}
     for job, variant in asked:
         for text in variant.statements(FACTS, job.parameters)[1].values():

@@ -6,18 +6,21 @@
 -- server: 13
 -- Opens no relation and waits for no lock. Indexes of system schemas and of temporary tables are left out, partitioned ones (they
 -- have no storage), and those of toast tables that were never used.
--- `crash`: when a crash discarded all statistics (it alone gives these two views one time); NULL when that cannot be told.
+-- `crash`: when a crash discarded all statistics (it alone gives background writer and archiver one time); else NULL.
 -- `lineage` is that too, not the database's own time of reset: that one moves when a single relation is reset.
+-- Constants are quoted, to have the type of what they meet: for another type a new connection looks at all operators of the name.
 -- context
-select x.*, x.crash as lineage
-from (select
-    (extract(epoch from pg_catalog.clock_timestamp()) * 1000000)::bigint as server_time,
+select
+    (extract(epoch from pg_catalog.clock_timestamp()) * '1000000')::bigint as server_time,
     (select c.system_identifier::text from pg_catalog.pg_control_system() c) as system_identifier,
-    (extract(epoch from pg_catalog.pg_postmaster_start_time()) * 1000000)::bigint as postmaster_start,
-    (select (extract(epoch from b.stats_reset) * 1000000)::bigint
-        from pg_catalog.pg_stat_bgwriter b, pg_catalog.pg_stat_archiver a where b.stats_reset = a.stats_reset) as crash,
-    (select (extract(epoch from pg_catalog.pg_stat_get_db_stat_reset_time(d.oid)) * 1000000)::bigint
-        from pg_catalog.pg_database d where d.datname = pg_catalog.current_database()) as stats_reset) x;
+    (extract(epoch from pg_catalog.pg_postmaster_start_time()) * '1000000')::bigint as postmaster_start,
+    (extract(epoch from x.crash) * '1000000')::bigint as crash,
+    (extract(epoch from x.crash) * '1000000')::bigint as lineage,
+    (extract(epoch from pg_catalog.pg_stat_get_db_stat_reset_time(d.oid)) * '1000000')::bigint as stats_reset
+from pg_catalog.pg_database d,
+    (select case when b = a.stats_reset then b end
+        from pg_catalog.pg_stat_get_bgwriter_stat_reset_time() b, pg_catalog.pg_stat_get_archiver() a) x (crash)
+where d.datname = pg_catalog.current_database();
 -- rows
 select
     i.indexrelid::bigint as indexrelid,
@@ -33,7 +36,7 @@ select
     i.indisprimary as is_primary
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
-where i.indexrelid >= 16384
+where i.indexrelid >= '16384'
     and c.relkind = 'i'
     and c.relpersistence <> 't'
     and c.relnamespace <> all (array(
