@@ -103,7 +103,11 @@ class Target(Server):
     name: Name | None = Field(None, description="Id of its collector, unique in the fleet; default <host>:<port>.")
     pool_max: int = Field(2, ge=1, le=10, description="Most connections at once to it, and most readings at once.")
     hold_databases: int = Field(
-        4, ge=0, le=10000, description="Databases, beside its dbname, to which a connection is kept between readings."
+        4,
+        ge=0,
+        le=10000,
+        description="Databases, beside its dbname, to which a connection is kept between readings: the same ones, as long as "
+        "they are there. DROP DATABASE without FORCE refuses a database that has one.",
     )
     databases: list[Pattern] = Field(
         default_factory=lambda: ["*"],
