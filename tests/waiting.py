@@ -2,7 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+TOLD = 4000
+"""Characters of a log."""
 
 
 def stands_for_hours(seconds: float) -> float:
@@ -16,3 +21,15 @@ def until(condition: Callable[[], object], timeout_s: float = 60, *, every_s: fl
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come true within {timeout_s:g} s"
         time.sleep(every_s)
+
+
+@contextmanager
+def telling(*logs: Path) -> Iterator[None]:
+    """A test that fails inside shows the ends of these logs: the files are gone when somebody reads of it."""
+    try:
+        yield
+    except BaseException as error:
+        for log in logs:
+            if log.exists():
+                error.add_note(f"--- {log.name}\n{log.read_text(encoding='utf-8', errors='replace')[-TOLD:]}")
+        raise

@@ -180,6 +180,10 @@ def pipeline(settings: Settings, folder: Path, **by_role: Settings) -> Iterator[
     made = Pipeline(folder, dict.fromkeys(("agent", "streams", "sink", "audit"), settings) | by_role)
     try:
         yield made
+    except BaseException as error:
+        for name in made.children:
+            error.add_note(f"--- {name}\n{made.log(name)}")
+        raise
     finally:
         for child in made.children.values():
             child.terminate(20)

@@ -22,6 +22,7 @@ from pganalytics.schemas.events import Event, decode_event
 from pganalytics.schemas.headers import Headers, HeartbeatFacts, Wire
 from pganalytics.schemas.identity import LANES, Identity, Lane
 from pganalytics.schemas.topics import Topics
+from waiting import telling
 
 TESTS = Path(__file__).parents[1]
 EPOCH = 1024
@@ -255,7 +256,8 @@ def running(settings: Settings, folder: Path, fault: str = "", *, workers: int |
     streams = Streams(settings, folder, fault, workers=workers)
     streams.start()
     try:
-        yield streams
+        with telling(streams.log):
+            yield streams
     finally:
         if streams.lives:
             streams.kill()

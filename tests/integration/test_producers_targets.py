@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
@@ -36,7 +35,7 @@ from pganalytics.producers.pauses import Pauses
 from pganalytics.producers.pools import Pools
 from pganalytics.producers.results import Collected, Failed, Outcome
 from pganalytics.producers.schedule import JobKey
-from pganalytics.producers.session import Session, Stopping
+from pganalytics.producers.session import Session
 from pganalytics.producers.target_state import TargetState
 from pganalytics.producers.workers import Workers
 from pganalytics.runtime.lifecycle import Lifecycle
@@ -185,65 +184,6 @@ def test_a_slow_query_is_ended_by_the_server_and_is_its_metric_s_trouble_alone(o
     asker.pools.close()
 
 
-def test_no_more_connections_than_the_budget(postgres: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Six targets share two connections: all are read, the pool used longest ago makes room."""
-    targets = [watched(postgres, tmp_path, extension=False).target(f"t{number}") for number in range(6)]
-    jobs = [job for job in jobs_of(*targets) if job.key.metric == "heartbeat"]
-    pools = Pools(2, 5, lambda: float("inf"))
-    questions = Questions(pools, load_catalogue(builtin_schemas()))
-    made: list[Session] = []
-    alive: list[int] = []
-    connect = Session.connect
-
-    def counted(*args: Any, **kwargs: Any) -> Session:
-        made.append(connect(*args, **kwargs))
-        alive.append(sum(not session.closed for session in made))
-        return made[-1]
-
-    monkeypatch.setattr(Session, "connect", counted)
-    threads = [threading.Thread(target=lambda job=job: answered.append(questions.ask(job))) for job in jobs * 5]
-    answered: list[object] = []
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert all(isinstance(answer, Answer) for answer in answered)
-    assert len(answered) == 30
-    assert pools.numbers("t0").agent_connections <= 2
-    assert len(made) >= len(targets)
-    assert max(alive) <= 2
-    pools.close()
-
-
-def test_a_wrong_password_is_tried_once_per_reading(postgres: PostgresServer, one: Watched, tmp_path: Path) -> None:
-    """The pool's own retries would lock accounts and fill the server's log."""
-    wrong = tmp_path / "wrong"
-    wrong.write_text("wrong")
-    asker = Asker(one.target("one", password_file=wrong))
-    before = failures_of(postgres, one.user)
-    began = time.monotonic()
-    outcome = asker.ask("heartbeat")
-    assert isinstance(outcome, Failed)
-    assert (outcome.kind, outcome.of_target) == ("authentication", True)
-    assert time.monotonic() - began < 3
-    asker.pools.close()
-    assert failures_of(postgres, one.user) - before == 1
-
-
-def failures_of(server: PostgresServer, user: str) -> int:
-    return server.log_path.read_text(errors="replace").count(f'password authentication failed for user "{user}"')
-
-
-def test_a_password_that_rotates_is_picked_up(postgres: PostgresServer, one: Watched) -> None:
-    asker = Asker(one.target("one"))
-    one.password_file.write_text("not yet")
-    assert isinstance(asker.ask("heartbeat"), Failed)
-    with psycopg.connect(postgres.conninfo(), autocommit=True) as connection:
-        connection.execute(f"alter role {one.user} password 'not yet'")
-    assert isinstance(asker.ask("heartbeat"), Answer)
-    asker.pools.close()
-
-
 def jobs_of(*targets: dict[str, object]) -> list[Job]:
     return resolve_jobs(with_targets(Settings.model_validate({}), *targets), builtin_schemas(), "machine")
 
@@ -382,50 +322,3 @@ def test_a_crash_in_any_thread_ends_the_process_and_says_which(
         assert agent.exit_code() == 70
         assert "division by zero" in agent.log[-1]
         assert agent.lines(f"thread_name={thread}")
-
-
-def test_a_superuser_is_refused_with_its_cure_unless_the_settings_allow_one(postgres: PostgresServer, one: Watched) -> None:
-    """Objects planted in a database run with the monitor's rights."""
-    super_one = one.target("one", user=postgres.user, password_file=postgres.password_file)
-    asker = Asker(super_one)
-    outcome = asker.ask("heartbeat")
-    assert isinstance(outcome, Failed)
-    assert (outcome.kind, outcome.of_target) == ("superuser", True)
-    assert "CREATE ROLE" in outcome.cure
-    assert "pganalytics check --print-role-sql" in outcome.cure
-    asker.pools.close()
-    allowed = Asker({**super_one, "allow_superuser": True})
-    assert isinstance(allowed.ask("heartbeat"), Answer)
-    allowed.pools.close()
-
-
-def test_a_fresh_connection_has_the_limits_and_no_pooler(one: Watched) -> None:
-    asker = Asker(one.target("one"))
-    job = asker.jobs["heartbeat"]
-    with asker.pools.lease("one", job.target, job.database) as session:
-        assert (session.pooled, session.superuser) == (False, False)
-        row = session.execute(
-            "select current_setting('search_path'), current_setting('default_transaction_read_only'), "
-            "current_setting('statement_timeout'), current_setting('lock_timeout'), "
-            "current_setting('idle_in_transaction_session_timeout')"
-        ).fetchone()
-        session.rollback()
-        assert row == ("pg_catalog,pg_temp", "on", "1min", "1s", "1min")
-    asker.pools.close()
-
-
-def test_a_reading_that_is_given_up_ends_soon_and_the_connections_go(one: Watched) -> None:
-    """Where the settings have changed: what runs has a while to end. Then the target is read as before."""
-    asker = Asker(one.target("one"))
-    target = asker.jobs["heartbeat"].target
-    asker.pools.give_up("one", time.monotonic() + 0.5)
-    asker.pools.give_up("other", 0.0)
-    with pytest.raises(Stopping), asker.pools.lease("one", target, one.dbname) as session:
-        session.execute("select pg_sleep(20)")
-    assert isinstance(asker.ask("heartbeat"), Failed)
-    asker.pools.leave("one")
-    assert isinstance(asker.ask("heartbeat"), Answer)
-    assert asker.pools.numbers("one").agent_connections == 1
-    asker.pools.leave("one")
-    assert asker.pools.numbers("one").agent_connections == 0
-    asker.pools.close()
