@@ -2,17 +2,20 @@
 
 import asyncio
 import sys
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from typing import Any
 
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.streams import Stream
 
 from pganalytics.cli.main import main
 from pganalytics.runtime import health, lag
 from pganalytics.schemas import topics
 from pganalytics.schemas.identity import Lane
-from pganalytics.streams import guard, worker
+from pganalytics.streams import app, guard, worker
 from pganalytics.streams.overrides import Consumer
 from pganalytics.streams.pipeline import Pipeline
 from pganalytics.streams.positions import Jump
@@ -126,6 +129,32 @@ def repeats() -> None:
     setattr(worker, "quieten", lambda: None)  # noqa: B010 - it is imported there, and not exported
 
 
+def topic_is_unknown_at_first() -> None:
+    """The broker does not know the normal topic until partitions have been assigned, as one that has only just started."""
+    update, assign = ClusterMetadata.update_metadata, RangePartitionAssignor.assign
+    is_known = threading.Event()
+
+    def update_metadata(self: ClusterMetadata, metadata: Any) -> None:
+        if not is_known.is_set():
+            metadata.topics = [each for each in metadata.topics if not str(each[1]).endswith(f"collected.{Lane.NORMAL}")]
+        update(self, metadata)
+
+    def assigned(cls: type, *given: Any) -> Any:
+        del cls
+        found = assign(*given)
+        is_known.set()
+        return found
+
+    setattr(ClusterMetadata, "update_metadata", update_metadata)  # noqa: B010
+    setattr(RangePartitionAssignor, "assign", classmethod(assigned))  # noqa: B010
+
+
+def topic_is_unknown_and_not_asked_for() -> None:
+    """The same, as aiokafka would leave it."""
+    app.METADATA_MAX_AGE_MS = 300_000
+    topic_is_unknown_at_first()
+
+
 FAULTS: dict[str, Callable[[], None]] = {
     "skips": faust_skips,
     "skips-unseen": faust_skips_unseen,
@@ -138,6 +167,8 @@ FAULTS: dict[str, Callable[[], None]] = {
     "nothing-finishes-and-is-told": nothing_finishes_and_that_is_told_soon,
     "nothing-finishes-where-hours-are-short": nothing_finishes_where_hours_are_short,
     "repeats": repeats,
+    "topic-unknown": topic_is_unknown_at_first,
+    "topic-unknown-for-long": topic_is_unknown_and_not_asked_for,
 }
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The streams on a real broker: everything collected goes on once or again, never not at all, and commits tell the truth."""
 
 import os
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -52,6 +53,24 @@ def in_order(got: list[Got]) -> bool:
             return False
         last[place] = max(last.get(place, -1), offset)
     return True
+
+
+def test_a_topic_that_the_broker_does_not_know_at_first_is_read_soon(kafka: KafkaBroker, tmp_path: Path) -> None:
+    """Partitions are assigned without it; nobody would ask again for five minutes."""
+    settings = installation(kafka.bootstrap, quota=AMPLE)
+    feed_all(Feed(settings), collectors=4, records=5)
+    with running(settings, tmp_path, "topic-unknown") as streams:
+        until(lambda: caught_up(settings), 40, every_s=0.2)
+        assert "No partition metadata for topic" in streams.text()
+
+
+def test_control_such_a_topic_is_not_read_for_minutes(kafka: KafkaBroker, tmp_path: Path) -> None:
+    settings = installation(kafka.bootstrap, quota=AMPLE)
+    feed_all(Feed(settings), collectors=4, records=5)
+    with running(settings, tmp_path, "topic-unknown-for-long"):
+        until(lambda: {topic.rpartition(".")[2] for topic, _ in committed(settings)} == {Lane.CRITICAL, Lane.BULK}, every_s=0.2)
+        time.sleep(8)
+        assert not any(topic.endswith(NORMAL) for topic, _ in committed(settings))
 
 
 def test_everything_goes_on_in_order_with_its_headers_and_a_stop_forgets_nothing(kafka: KafkaBroker, tmp_path: Path) -> None:

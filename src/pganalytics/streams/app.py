@@ -15,6 +15,9 @@ from pganalytics.streams.records import Arrival
 BATCH_WAIT_S = 0.05
 """How long a batch waits for more records: latency at low load, against wake-ups of an idle worker."""
 COMMIT_INTERVAL_S = 0.5
+METADATA_MAX_AGE_MS = 3000
+"""After so long a worker asks again which partitions there are. A broker that has only just started may not know a topic yet:
+aiokafka leaves it out of the assignment, so that nobody reads it, and asks again after five minutes."""
 
 Process = Callable[[Sequence[Arrival]], Awaitable[None]]
 
@@ -98,6 +101,7 @@ def _options(settings: Settings, topics: Topics, credentials: Credentials | None
         "broker_rebalance_timeout": streams.session_timeout_s,
         "broker_heartbeat_interval": streams.session_timeout_s / 4,
         "consumer_auto_offset_reset": "earliest",
+        "consumer_metadata_max_age_ms": METADATA_MAX_AGE_MS,
         "stream_buffer_maxsize": streams.poll_records + 2 * streams.batch_records,  # a poll, and what the agent takes meanwhile
         "stream_recovery_delay": 0,
         "stream_wait_empty": True,
