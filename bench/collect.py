@@ -153,10 +153,9 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--databases", type=int, default=100, help="with 20 tables, 40 indexes and 50 statements each")
     parser.add_argument("--cycles", type=int, default=6, help="measured ones")
     parser.add_argument("--cycle-s", type=float, default=10.0, help="seconds of a cycle, which stand for a minute")
-    parser.add_argument("--mode", choices=MODES, default="held", help="a connection per database, or what users get")
-    parser.add_argument(
-        "--pairs", type=int, default=0, help="instead: both modes in turn, so many times, without limit and floor"
-    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--mode", choices=MODES, default="held", help="a connection per database, or what users get")
+    what.add_argument("--pairs", type=int, default=0, help="instead: both modes in turn, so many times, without limit and floor")
     parser.add_argument("--preset", choices=("standard",), help="everything of the preset at its own intervals, in scaled time")
     parser.add_argument("--json", action="store_true", help="one object")
     return parser.parse_args(arguments)

@@ -39,9 +39,9 @@ LOOK = f"""/* pganalytics */ select {FACTS}, pg_catalog.pg_backend_pid(),
     extract(epoch from pg_catalog.current_setting('lock_timeout')::pg_catalog.interval)::pg_catalog.float8,
     extract(epoch from pg_catalog.current_setting('idle_in_transaction_session_timeout')::pg_catalog.interval)::pg_catalog.float8
 """  # noqa: S608  (a constant)
-"""The column behind the process: whether SUPERUSERS could have an answer. Not so for a superuser's session (which is a member of
-each role, also of the first one, whose OID is 10) nor for a member of any role that somebody made. PostgreSQL's own roles have
-OIDs below 10000; they cannot be altered."""
+"""The column behind the process says whether SUPERUSERS may have something to say. It does for a superuser's session, which is a
+member of every role, also of the first one (OID 10), and for a member of any role that somebody made. PostgreSQL's own roles
+have OIDs below 10000, and cannot be made superusers."""
 
 SUPERUSERS = """/* pganalytics */ select
     coalesce(pg_catalog.bool_or(
