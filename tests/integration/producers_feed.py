@@ -141,17 +141,21 @@ def _read(reader: Consumer, kafka: Kafka, codecs: Mapping[str, RecordCodec]) -> 
     topics = Topics(kafka.prefix, kafka.partitions)
     parts = [TopicPartition(topics.collected(lane), part, 0) for lane in LANES for part in range(kafka.partitions)]
     ends = {(part.topic, part.partition): _end(reader, part) for part in parts}
-    reader.assign([part for part in parts if ends[part.topic, part.partition]])
+    unread = {place for place, end in ends.items() if end}
+    reader.assign([TopicPartition(*place, 0) for place in unread])
     arrived = []
-    left = sum(ends.values())
     deadline = time.monotonic() + 30
-    while left:
+    while unread:
         message = reader.poll(1.0)
         assert time.monotonic() < deadline, "the topics could not be read"
         if message is None:
             continue
         assert message.error() is None
-        left -= 1
+        place, offset = (cast(str, message.topic()), cast(int, message.partition())), cast(int, message.offset())
+        if offset + 1 >= ends[place]:
+            unread.discard(place)
+        if offset >= ends[place]:
+            continue
         headers = Headers.decode(cast("list[tuple[str, bytes | None]]", message.headers()))
         value = message.value()
         assert (value is None) == (headers.error is not None)
