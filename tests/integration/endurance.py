@@ -59,14 +59,16 @@ threading.Thread(target=tell, daemon=True).start()
 LEAK = """
 import contextlib, threading, psycopg
 from pganalytics.producers.session import connection_string
-whole, kept = Runner.run, []
+whole, kept, turns = Runner.run, [], []
 def leaking(self, jobs, go_on):
     kept.append(b"x" * {size})
-    if len(kept) % {every} == 0:
-        kept.append(open("/dev/null"))
-        with contextlib.suppress(psycopg.OperationalError):  # the server may just be away
-            kept.append(psycopg.connect(connection_string(jobs[0].target, jobs[0].target.dbname, 5)))
-        threading.Thread(target=threading.Event().wait, daemon=True).start()
+    if jobs[0].key.collector == "quiet":
+        turns.append(None)
+        if len(turns) % {every} == 0:
+            kept.append(open("/dev/null"))
+            with contextlib.suppress(psycopg.OperationalError):  # a session may be terminated while it begins
+                kept.append(psycopg.connect(connection_string(jobs[0].target, jobs[0].target.dbname, 5)))
+            threading.Thread(target=threading.Event().wait, daemon=True).start()
     return whole(self, jobs, go_on)
 Runner.run = leaking
 """
@@ -202,8 +204,9 @@ def hurry(counts: Path) -> str:
 
 
 def leak(size: int, every: int) -> str:
-    """A prelude, after `hurry`: each time that a worker takes jobs so many bytes are kept; every so many times a file and a
-    connection stay open, and a thread waits for ever."""
+    """A prelude, after `hurry`: each time that a worker takes jobs so many bytes are kept; every so many times that they are of
+    the quiet server a file and a connection stay open, and a thread waits for ever. (The other server ends connections when it
+    crashes, more of them the longer a cycle takes.)"""
     return LEAK.format(size=size, every=every)
 
 

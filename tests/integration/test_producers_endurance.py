@@ -106,6 +106,6 @@ def test_control_what_is_not_given_back_is_noticed(settings: Settings, targets: 
     """Some kilobytes each time that a worker takes jobs; now and then a file, a connection, a thread."""
     size = int(2 * TOLERANCE.memory / ((LATE[0] - EARLY[1]) * CYCLES * RUNS))
     logger.info("%d bytes each time, %d and more a cycle", size, size * RUNS)
-    with enduring(settings, targets, log, leak(size, CYCLES)) as endurance:
+    with enduring(settings, targets, log, leak(size, max(1, CYCLES // 2))) as endurance:
         endurance.watch(CYCLES, 100 + 2 * CYCLES)
     assert compared(endurance) == {"memory", "threads", "files", "connections"}
