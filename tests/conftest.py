@@ -3,6 +3,7 @@
 Each test has topics under a prefix of its own and databases of its own. Nothing is skipped when a server cannot start.
 """
 
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,16 @@ from servers import new_database, settings_for
 hypothesis.settings.register_profile("shared machine", deadline=None)
 hypothesis.settings.load_profile("shared machine")
 """An example may wait for a processor that others use."""
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """A command that ran inside of a test leaves neither its level nor its handler, whose stream is closed by then."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
