@@ -60,7 +60,7 @@ def count_all(settings: Settings, sent: Collection[Identity], got: list[Got] | N
         for seq in event.ranges
     }
     accounted = set(passed) | shed
-    came = {each.decoded.identity for each in read_all(settings, [topics_of(settings).collected(lane) for lane in LANES])}
+    came = {each.decoded.identity for each in read_all(settings.kafka, [topics_of(settings).collected(lane) for lane in LANES])}
     return Count(
         sent=len(came),
         lost=frozenset(came - accounted),

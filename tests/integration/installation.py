@@ -154,7 +154,7 @@ def written(installation: Installation, settings: Settings) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for topic in topics.table():
         one = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"partitions": topic.partitions})})
-        records = read_all(one, [topic.name])
+        records = read_all(one.kafka, [topic.name])
         measured = [got for got in records if "schema" in dict(got.headers)]
         bodies = [codecs[got.decoded.schema].decode(got.value) for got in measured if got.value is not None]
         raw = b"\n".join((got.key or b"") + (got.value or b"") + repr(got.headers).encode() for got in records)

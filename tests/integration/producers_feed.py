@@ -6,17 +6,16 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, cast
+from typing import Any
 
 import psycopg
-from confluent_kafka import Consumer, KafkaException, TopicPartition
 
+from integration.streams_feed import Got, read_all
 from pganalytics.embedded.postgres import PostgresServer
 from pganalytics.producers.answers import Answer, Questions
 from pganalytics.producers.catalogue import load_catalogue
@@ -130,49 +129,17 @@ class Arrived:
 
 def collected(kafka: Kafka, own: Mapping[str, MetricSchema] = MappingProxyType({})) -> list[Arrived]:
     """Everything in the collected topics now, decoded, in the order of each partition. `own`: schemas beside the builtin ones."""
-    reader = Consumer({"bootstrap.servers": kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False, "log_level": 0})
-    try:
-        return _read(reader, kafka, CODECS | {schema.id: RecordCodec(schema) for schema in own.values()})
-    finally:
-        reader.close()
-
-
-def _read(reader: Consumer, kafka: Kafka, codecs: Mapping[str, RecordCodec]) -> list[Arrived]:
+    codecs = CODECS | {schema.id: RecordCodec(schema) for schema in own.values()}
     topics = Topics(kafka.prefix, kafka.partitions)
-    parts = [TopicPartition(topics.collected(lane), part, 0) for lane in LANES for part in range(kafka.partitions)]
-    ends = {(part.topic, part.partition): _end(reader, part) for part in parts}
-    unread = {place for place, end in ends.items() if end}
-    reader.assign([TopicPartition(*place, 0) for place in unread])
-    arrived = []
-    deadline = time.monotonic() + 30
-    while unread:
-        message = reader.poll(1.0)
-        assert time.monotonic() < deadline, "the topics could not be read"
-        if message is None:
-            continue
-        assert message.error() is None
-        place, offset = (cast(str, message.topic()), cast(int, message.partition())), cast(int, message.offset())
-        if offset + 1 >= ends[place]:
-            unread.discard(place)
-        if offset >= ends[place]:
-            continue
-        headers = Headers.decode(cast("list[tuple[str, bytes | None]]", message.headers()))
-        value = message.value()
-        assert (value is None) == (headers.error is not None)
-        assert value is None or headers.size == len(value)
-        assert message.key() == headers.identity.collector.encode()
-        arrived.append(Arrived(headers, {} if value is None else codecs[headers.schema].decode(value)))
-    return arrived
+    return [_arrived(got, codecs) for got in read_all(kafka, [topics.collected(lane) for lane in LANES])]
 
 
-def _end(reader: Consumer, part: TopicPartition) -> int:
-    """A topic that was just made may have no leader yet."""
-    for _ in range(50):
-        try:
-            return int(reader.get_watermark_offsets(part, timeout=5)[1])
-        except KafkaException:
-            time.sleep(0.1)
-    raise AssertionError(f"no end of {part}")
+def _arrived(got: Got, codecs: Mapping[str, RecordCodec]) -> Arrived:
+    headers = got.decoded
+    assert (got.value is None) == (headers.error is not None)
+    assert got.value is None or headers.size == len(got.value)
+    assert got.key == headers.identity.collector.encode()
+    return Arrived(headers, {} if got.value is None else codecs[headers.schema].decode(got.value))
 
 
 def of_metric(arrived: list[Arrived], metric: str, collector: str | None = None) -> list[Arrived]:

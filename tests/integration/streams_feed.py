@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from pganalytics.embedded.leash import Child
 from pganalytics.runtime.kafka import make_topics, producer_config
 from pganalytics.runtime.offsets import GroupOffsets
-from pganalytics.runtime.settings import Settings
+from pganalytics.runtime.settings import Kafka, Settings
 from pganalytics.runtime.settings_text import as_toml
 from pganalytics.schemas.events import Event, decode_event
 from pganalytics.schemas.headers import Headers, HeartbeatFacts, Wire
@@ -128,25 +128,25 @@ class Got:
         return decode_event(self.value or b"")
 
 
-def read_all(settings: Settings, names: Sequence[str]) -> list[Got]:
-    """Everything in these topics, by a plain consumer without a group."""
-    config = {"bootstrap.servers": settings.kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False}
+def read_all(kafka: Kafka, names: Sequence[str]) -> list[Got]:
+    """Everything in these topics now, by a plain consumer without a group, in the order of each partition."""
+    config = {"bootstrap.servers": kafka.bootstrap, "group.id": "reader", "enable.auto.commit": False}
     consumer = Consumer(config | {"auto.offset.reset": "earliest", "log_level": 0})
-    ends = {where: high for where, (low, high) in limits(settings, names).items() if high > low}
+    ends = {where: high for where, (low, high) in limits(kafka, names).items() if high > low}
     consumer.assign([TopicPartition(name, number, 0) for name, number in ends])
     got: list[Got] = []
     deadline = time.monotonic() + 60
     while ends and time.monotonic() < deadline:
-        for message in consumer.consume(1000, timeout=1):
-            if message.error() is not None:
-                continue
-            wire: Any = message.headers() or []
-            key: Any = message.key()
-            value: Any = message.value()
-            place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
-            got.append(Got(*place, offset, key, value, wire, message.timestamp()[1]))
-            if offset + 1 >= ends.get(place, 0):
-                ends.pop(place, None)
+        message = consumer.poll(1)
+        if message is None or message.error() is not None:
+            continue
+        wire: Any = message.headers() or []
+        key: Any = message.key()
+        value: Any = message.value()
+        place, offset = (str(message.topic()), int(message.partition() or 0)), int(message.offset() or 0)
+        got.append(Got(*place, offset, key, value, wire, message.timestamp()[1]))
+        if offset + 1 >= ends.get(place, 0):
+            ends.pop(place, None)
     consumer.close()
     assert not ends, "the topics could not be read to their ends"
     return got
@@ -155,12 +155,12 @@ def read_all(settings: Settings, names: Sequence[str]) -> list[Got]:
 def outputs(settings: Settings) -> list[Got]:
     """Everything admitted or deferred."""
     topics = topics_of(settings)
-    return read_all(settings, [*(topics.admitted(lane) for lane in LANES), topics.deferred])
+    return read_all(settings.kafka, [*(topics.admitted(lane) for lane in LANES), topics.deferred])
 
 
 def events(settings: Settings) -> list[Event]:
     """All events."""
-    return [got.event for got in read_all(settings, [topics_of(settings).events])]
+    return [got.event for got in read_all(settings.kafka, [topics_of(settings).events])]
 
 
 def identities(got: Sequence[Got]) -> set[Identity]:
@@ -180,13 +180,13 @@ def patiently(ask: Callable[[], Answer], timeout_s: float = 20) -> Answer:
 
 def ends(settings: Settings, names: Sequence[str]) -> dict[tuple[str, int], int]:
     """Log ends that are not 0."""
-    return {where: end for where, (_, end) in limits(settings, names).items() if end}
+    return {where: end for where, (_, end) in limits(settings.kafka, names).items() if end}
 
 
-def limits(settings: Settings, names: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
+def limits(kafka: Kafka, names: Sequence[str]) -> dict[tuple[str, int], tuple[int, int]]:
     """Log starts and ends."""
-    offsets = GroupOffsets(settings.kafka, "ends", name="ends")
-    where = [(name, number) for name in names for number in range(settings.kafka.partitions)]
+    offsets = GroupOffsets(kafka, "ends", name="ends")
+    where = [(name, number) for name in names for number in range(kafka.partitions)]
     found = {each: patiently(partial(offsets.limits, *each)) for each in where}
     offsets.close()
     return found

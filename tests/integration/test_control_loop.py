@@ -200,11 +200,11 @@ def test_rules_are_taken_up_while_it_runs_and_a_bad_file_changes_nothing(kafka: 
         config = tmp_path / "streams.toml"
         pacer.until(lambda: outputs(settings), per_s=5)
         config.write_text(as_toml(changed), encoding="utf-8")
-        pacer.until(lambda: read_all(settings, [bulk]), per_s=5)
+        pacer.until(lambda: read_all(settings.kafka, [bulk]), per_s=5)
         config.write_text(as_toml(changed).replace('lane = "bulk"', 'lane = "bukl"'), encoding="utf-8")
         pacer.until(lambda: "the old rules stay" in streams.text(), per_s=5)
-        seen = len(read_all(settings, [bulk]))
-        pacer.until(lambda: len(read_all(settings, [bulk])) > seen, per_s=5)
+        seen = len(read_all(settings.kafka, [bulk]))
+        pacer.until(lambda: len(read_all(settings.kafka, [bulk])) > seen, per_s=5)
         assert streams.stop() == 0
     assert f"{config}: streams.rules[0].lane" in streams.text()
 
@@ -217,7 +217,7 @@ def test_the_sinks_lag_as_a_broker_tells_it(settings: Settings) -> None:
     for _ in range(3):
         feed.raw(topic, b"one", b"body", [])
         feed.flush()
-    got = read_all(settings, [topic])
+    got = read_all(settings.kafka, [topic])
     place = topic, got[0].partition
     where = [(topics.admitted(lane), number) for lane in Lane for number in range(settings.kafka.partitions)]
     offsets = GroupOffsets(settings.kafka, f"{topics.prefix}.sink", name="test")
