@@ -36,6 +36,7 @@ class _Finished:
 
     keys: tuple[JobKey, ...]
     outcomes: Sequence[Outcome]
+    began_s: float
     elapsed_s: float
     mailbox: _Mailbox
 
@@ -276,7 +277,7 @@ class Dispatch:
         if heard.wrong is not None:
             self._waiting.pop(heard.key, None)
             self._states[heard.key.collector].failed(heard.wrong.kind)
-            self._end(heard.key, heard.wrong, 0.0)
+            self._end(heard.key, heard.wrong, 0.0, time.monotonic())
 
     def _note(self, done: _Finished) -> None:
         share_s = done.elapsed_s / len(done.outcomes)
@@ -285,15 +286,15 @@ class Dispatch:
         self._busy.difference_update(done.keys)
         self._idle.append(done.mailbox)
         for key, outcome in done.begun:
-            self._end(key, outcome, share_s)
+            self._end(key, outcome, share_s, done.began_s)
         for key in done.left:
             self._offer(key, time.monotonic())
 
-    def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float) -> None:
+    def _end(self, key: JobKey, outcome: Outcome, elapsed_s: float, began_s: float) -> None:
         self.ended_at = time.monotonic()
         self._pauses.note(key, outcome, self.ended_at, random.random())  # noqa: S311
         self._meters.job_ended(key, outcome, elapsed_s)
-        self._reports.tell(key, outcome)
+        self._reports.tell(key, outcome, began_s, self.ended_at)
 
     def _work(self, lifecycle: Lifecycle, mailbox: _Mailbox) -> None:
         while (keys := mailbox.get()) is not None and not lifecycle.stopping:
@@ -301,7 +302,7 @@ class Dispatch:
             outcomes = self._runner.run(
                 [self._as_told(self._jobs[key]) for key in keys], partial(self._go_on, lifecycle, keys[0])
             )
-            self._finished.put(_Finished(keys, outcomes, time.monotonic() - began, mailbox))
+            self._finished.put(_Finished(keys, outcomes, began, time.monotonic() - began, mailbox))
 
     def _go_on(self, lifecycle: Lifecycle, key: JobKey) -> bool:
         """A worker has read a database, and is about to read the next one."""

@@ -15,6 +15,7 @@ class Reports:
     def __init__(self) -> None:
         self._news = OnChange()
         self._unavailable: dict[JobKey, str] = {}
+        self._failure_told_s: dict[str, float] = {}
 
     def forget(self, key: JobKey) -> None:
         """A job that runs no more."""
@@ -25,9 +26,11 @@ class Reports:
     def forget_target(self, collector: str) -> None:
         """A target that is read no more."""
         self._news.forget(collector)
+        self._failure_told_s.pop(collector, None)
 
-    def tell(self, key: JobKey, outcome: Outcome) -> None:
-        """One line when something starts to fail, changes or ends."""
+    def tell(self, key: JobKey, outcome: Outcome, began_s: float, ended_s: float) -> None:
+        """One line when something starts to fail, changes or ends. Times by a monotonic clock: how a reading failed that began
+        before the target's failure was told is no news, it only took longer."""
         who = {"collector": key.collector}
         which = {**who, "metric": key.metric}
         which |= {"database": key.database} if key.database else {}
@@ -40,12 +43,15 @@ class Reports:
                 logger.warning("database cannot be read", extra=facts)
             return
         if isinstance(outcome, Failed) and outcome.of_target:
-            if self._news.is_news(key.collector, outcome.kind):
+            is_old = began_s < self._failure_told_s.get(key.collector, float("-inf"))
+            if not is_old and self._news.is_news(key.collector, outcome.kind):
+                self._failure_told_s[key.collector] = ended_s
                 facts = {**who, "error": outcome.kind, "reason": outcome.reason, "cure": outcome.cure}
                 logger.warning("target cannot be read", extra=facts)
             return
         asked = was_asked(outcome)
         if asked and self._news.is_news(key.collector, ""):
+            self._failure_told_s.pop(key.collector, None)
             logger.info("target is read again", extra=who)
         is_read = asked and isinstance(outcome, Collected)
         if key.database and is_read and self._news.is_news(_database(key), ""):
